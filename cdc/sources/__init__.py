@@ -1,0 +1,1 @@
+"""Adapters to the kinds of ERP database; the port they implement is `cdc.sources.base`."""

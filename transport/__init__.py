@@ -1,0 +1,1 @@
+"""What travels between agent and cloud: messages, codec, conversation, and the two ends of the connection."""
