@@ -25,6 +25,8 @@ BATCH_TARGET = 256 * KIB  # encoded bytes a batch aims at before compression
 MAX_BATCH_ROWS = 65_536
 MAX_COLUMNS = 1_024
 MAX_KEY = 4 * KIB  # encoded key
+MAX_CELLS = 512 * KIB  # rows times columns of one batch; a batch of BATCH_TARGET bytes cannot reach it
+MAX_SMALL = 1 * MIB  # decompressed body of every kind but BATCH
 
 Cell: TypeAlias = None | bool | int | float | str | bytes
 """One canonical value, see `transport.values`."""
