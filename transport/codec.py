@@ -14,7 +14,7 @@ import hashlib
 import re
 import threading
 from binascii import crc32
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Annotated, Any, NoReturn, cast
 
 import msgspec
@@ -138,8 +138,8 @@ _bytes_column = msgspec.msgpack.Decoder(Annotated[list[bool | int | float | byte
 _raw_column = msgspec.msgpack.Decoder(Annotated[list[msgspec.Raw], _Rows]).decode
 _text_cell = msgspec.msgpack.Decoder(bool | int | float | str | None).decode
 _bytes_cell = msgspec.msgpack.Decoder(bytes).decode
-# What the canonical cells do not have: integers over 63 bits (0xcf: uint64) and floats that are not finite.
-_suspect = re.compile(rb"\xcf[\x80-\xff]|\xcb[\x7f\xff][\xf0-\xff]|\xca[\x7f\xff][\x80-\xff]").search
+# Only a column with one of these bytes can hold an integer over 63 bits (0xcf) or a float that is not finite (0xca, 0xcb).
+_suspect = re.compile(rb"[\xca\xcb\xcf]").search
 
 _UNREADABLE = (msgspec.DecodeError, ValueError, RecursionError)  # ValueError: text that is not UTF-8
 
@@ -302,12 +302,19 @@ def _decode_batch(raw: bytes) -> Batch:
     batch = Batch(b.dataset, b.schema_id, b.generation, b.ops, keys, values, b.withheld)
     if problem := _shape_problem(batch, columns):
         raise RemoteProtocolError("T1001", f"batch: {problem}", where=b.dataset)
-    if problem := _key_problem(keys) or (_number_problem(keys, values) if _suspect(raw) else ""):
+    if problem := _key_problem(keys):
         raise RemoteProtocolError("T1009", f"batch: {problem}", where=b.dataset)
     return batch
 
 
 def _column(raw: msgspec.Raw) -> list[Cell]:
+    cells = _cells(raw)
+    if _suspect(raw) and (problem := _number_problem(cells)):
+        raise RemoteProtocolError("T1009", f"batch: {problem}")
+    return cells
+
+
+def _cells(raw: msgspec.Raw) -> list[Cell]:
     try:
         return cast("list[Cell]", _text_column(raw))
     except msgspec.ValidationError:
@@ -361,18 +368,10 @@ def _longest(column: list[Cell]) -> int:
     return 5 + max(4 * len(cell) if isinstance(cell, (str, bytes)) else 4 for cell in column)
 
 
-def _number_problem(keys: list[list[Cell]], values: list[list[Cell]]) -> str:
-    for cell in _numbers(keys, values):
-        if isinstance(cell, float):
-            if cell - cell != 0.0:  # infinite or not a number
-                return "a float is not finite"
-        elif cell >= 2**63:
-            return "an integer is over 63 bits"
+def _number_problem(column: list[Cell]) -> str:
+    kinds = set(map(type, column))
+    if float in kinds and not all(cell - cell == 0.0 for cell in column if isinstance(cell, float)):
+        return "a float is not finite"
+    if int in kinds and max(cell for cell in column if type(cell) is int) >= 2**63:
+        return "an integer is over 63 bits"
     return ""
-
-
-def _numbers(keys: list[list[Cell]], values: list[list[Cell]]) -> Iterator[int | float]:
-    for columns in (keys, values):
-        for column in columns:
-            if not set(map(type, column)).isdisjoint((int, float)):
-                yield from (cell for cell in column if isinstance(cell, (int, float)))
