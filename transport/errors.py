@@ -83,6 +83,26 @@ REGISTRY: dict[str, Entry] = {
         "A value, key or schema is outside the limits of the wire.",
         "Exclude the column, or shorten the value in the ERP.",
     ),
+    "T1010": Entry(
+        "The cloud cannot be reached",
+        "The name is not known, nothing listens at that address and port, or the network is down.",
+        "Check `url` in the agent's file, DNS, and that port 443 is open outwards; the agent goes on trying.",
+    ),
+    "T1011": Entry(
+        "The certificate is not accepted",
+        "The cloud's certificate is not signed by an authority this machine trusts, has expired, or is for another name.",
+        "Check `url`, the machine's clock, and `ca` in the agent's file; a device that inspects TLS needs its authority there.",
+    ),
+    "T1012": Entry(
+        "Something else answered",
+        "A proxy, a portal or another server answered at the cloud's address.",
+        "Check `url`; ask whoever runs the network to let WebSocket connections to that address pass.",
+    ),
+    "T1013": Entry(
+        "The connection was lost",
+        "The link ended without a goodbye: a network fault, a restart of the cloud, or a device that cuts long connections.",
+        "The agent connects again by itself; if it happens every few minutes, look for an idle time-out in proxies.",
+    ),
 }
 
 

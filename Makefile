@@ -1,0 +1,45 @@
+# Everything sets itself up: a fresh machine needs Python 3.11, pip, git and make.
+VENV ?= .venv
+BIN := $(VENV)/bin
+export VENV
+SMALL := -m "not full"
+JOBS ?= 2
+
+.PHONY: demo test test-fast test-all lint fmt bench clean lock
+
+demo: $(VENV)/.installed-run ## the main job on the embedded default; ONCE=1 ends by itself and compares both sides
+	$(BIN)/cdc demo $(if $(ONCE),--once) $(ARGS)
+
+test: $(VENV)/.installed-test ## every test at its small size
+	$(BIN)/python -m pytest -n $(JOBS) $(SMALL) $(ARGS)
+
+test-fast: $(VENV)/.installed-test ## unit and property tests: under a minute
+	$(BIN)/python -m pytest -n $(JOBS) $(SMALL) tests/unit tests/property tests/contract $(ARGS)
+
+test-all: $(VENV)/.installed-test ## the full sizes
+	CDC_TEST_SIZE=full $(BIN)/python -m pytest -n $(JOBS) $(ARGS)
+
+lint: $(VENV)/.installed-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+fmt: $(VENV)/.installed-test
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/.installed-run ## speeds as a share of the physical limit
+	$(BIN)/python -m bench $(ARGS)
+
+lock: ## pins the newest versions (needs uv)
+	uv pip compile -q --upgrade --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml requirements/run.in -o requirements/run.lock
+	uv pip compile -q --upgrade --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml requirements/test.in -o requirements/test.lock
+
+$(VENV)/.installed-run: requirements/run.lock pyproject.toml tools/venv.sh
+	sh tools/venv.sh run
+
+$(VENV)/.installed-test: requirements/test.lock pyproject.toml tools/venv.sh
+	sh tools/venv.sh test
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,152 @@
+"""shell: the agent's end of one connection: a WebSocket over TLS, and the enrolment call."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Mapping
+from pathlib import Path
+
+import aiohttp
+import msgspec
+
+from transport.errors import Refused, TransportError
+from transport.frames import MAX_ENVELOPE
+
+CONNECT_TIMEOUT = 20.0  # seconds, name resolution to the end of the upgrade
+STREAM_PATH = "/agent/v1/stream"
+ENROL_PATH = "/agent/v1/enrol"
+
+
+class Unreachable(TransportError):
+    """No connection: network, name, port, or the service is down. Retrying helps."""
+
+
+class Untrusted(TransportError):
+    """The certificate of the other side does not pass: nothing was sent."""
+
+
+class NotOurs(TransportError):
+    """Something answered that is not the cloud service (a proxy, a portal, another server)."""
+
+
+class EnrolRequest(msgspec.Struct):
+    """What the agent shows to become the company's agent; bytes travel as base64 in JSON."""
+
+    code: str
+    installation: bytes
+    public_key: bytes
+
+
+class EnrolReply(msgspec.Struct):
+    """The cloud's answer."""
+
+    company: str
+
+
+class Problem(msgspec.Struct):
+    """RFC 9457 body of a refusal, as the cloud writes it."""
+
+    code: str = ""
+    detail: str = ""
+
+
+def tls_context(ca: Path | None) -> ssl.SSLContext:
+    """Verifies certificate and host name, against the machine's authorities or those in the file `ca`; TLS 1.2 or newer."""
+    context = ssl.create_default_context(cafile=str(ca) if ca else None)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context
+
+
+class ClientLink:
+    """A WebSocket as a `transport.runtime.Link`; every link has a connector of its own, so that `abort` ends just this one."""
+
+    def __init__(self, session: aiohttp.ClientSession, ws: aiohttp.ClientWebSocketResponse) -> None:
+        self._session = session
+        self._ws = ws
+        self._ending: asyncio.Task[None] | None = None
+
+    async def send(self, data: bytes) -> None:
+        """See `Link`."""
+        await self._ws.send_bytes(data)
+
+    async def receive(self) -> bytes | None:
+        """See `Link`."""
+        message = await self._ws.receive()
+        if message.type is aiohttp.WSMsgType.BINARY:
+            return bytes(message.data)
+        if message.type is aiohttp.WSMsgType.ERROR:
+            raise ConnectionError(str(message.data))
+        return None
+
+    def abort(self) -> None:
+        """Cuts the TLS transport: closing the WebSocket would wait behind a send that is blocked on a dead link."""
+        if self._ending is None:
+            self._ending = asyncio.get_running_loop().create_task(self._end(), name="link.abort")
+
+    async def _end(self) -> None:
+        connector = self._session.connector
+        if connector is not None:
+            await connector.close(abort_ssl=True)
+        await self._session.close()
+
+    async def wait_closed(self) -> None:
+        """Aborts if need be and waits until sockets and tasks of the link are gone."""
+        self.abort()
+        if self._ending is not None:
+            await self._ending
+
+
+def _session(context: ssl.SSLContext) -> aiohttp.ClientSession:
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(ssl=context, limit=1, force_close=True),
+        timeout=aiohttp.ClientTimeout(total=CONNECT_TIMEOUT),
+        trust_env=True,
+    )
+
+
+def _translate(error: Exception, url: str) -> TransportError:
+    """What went wrong while connecting, by type; `url` has no secrets."""
+    if isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientConnectorSSLError | ssl.SSLError):
+        return Untrusted("T1011", f"its certificate is not accepted: {error}", where=url)
+    if isinstance(error, aiohttp.WSServerHandshakeError):
+        return NotOurs("T1012", f"answered {error.status} instead of opening the stream", where=url)
+    return Unreachable("T1010", f"cannot be reached: {type(error).__name__}: {error}", where=url)
+
+
+async def connect(url: str, context: ssl.SSLContext, headers: Mapping[str, str] | None = None) -> ClientLink:
+    """Opens one link to the cloud at `url` (https://host:port). Raises Unreachable, Untrusted or NotOurs."""
+    session = _session(context)
+    try:
+        async with asyncio.timeout(CONNECT_TIMEOUT):
+            ws = await session.ws_connect(
+                url.rstrip("/") + STREAM_PATH,
+                headers=headers,
+                autoping=True,
+                compress=0,
+                max_msg_size=MAX_ENVELOPE,
+            )
+    except (aiohttp.ClientError, OSError, TimeoutError) as error:
+        await session.close()
+        raise _translate(error, url) from error
+    except BaseException:
+        await session.close()
+        raise
+    return ClientLink(session, ws)
+
+
+async def enrol(url: str, context: ssl.SSLContext, request: EnrolRequest) -> EnrolReply:
+    """Shows a one-time code. Raises Unreachable, Untrusted, NotOurs, or Refused with the cloud's code."""
+    async with _session(context) as session:
+        try:
+            async with session.post(url.rstrip("/") + ENROL_PATH, data=msgspec.json.encode(request)) as response:
+                body = await response.read()
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise _translate(error, url) from error
+    try:
+        if response.status == 200:
+            return msgspec.json.decode(body, type=EnrolReply)
+        problem = msgspec.json.decode(body, type=Problem)
+    except msgspec.DecodeError as error:
+        raise NotOurs("T1012", f"answered {response.status} with something unknown", where=url) from error
+    raise Refused(problem.code or "T1012", problem.detail, retry_after=None)
