@@ -96,3 +96,91 @@ _entries(
         ),
     }
 )
+
+_entries(
+    {
+        # -- configuration, as it is taken into force --------------------------------------------------------------------
+        "A2005": (
+            "New configuration refused",
+            "The file was changed and has a mistake, or a part of the program could not take it; the old one stays in force.",
+            "Mend what is named and save the file again; nothing else needs doing.",
+        ),
+        "A2006": (
+            "Setting needs a restart",
+            "The new configuration is in force, except for a setting that is read only when the program starts.",
+            "Restart the agent when it suits.",
+        ),
+        "A2007": (
+            "File watcher stopped",
+            "The operating system's file events are not available; the configuration is looked at every few seconds instead.",
+            "Nothing needs doing; a file name in that folder may not be valid UTF-8.",
+        ),
+        # -- supervision -------------------------------------------------------------------------------------------------
+        "A2501": (
+            "Service failed",
+            "A part of the program met an error that it does not know; it is started again by itself.",
+            "If it happens again, report it with the lines of the log around it.",
+        ),
+        "A2502": (
+            "Service ended",
+            "A part of the program that runs until shutdown came to its end; it is started again by itself.",
+            "If it happens again, report it with the lines of the log around it.",
+        ),
+        "A2503": (
+            "Shutdown took too long",
+            "A part of the program did not end within its time and was cut off. Nothing durable is lost by that.",
+            "If it happens often, raise agent.grace; a slow disk or a lock in the ERP database are usual reasons.",
+        ),
+        "A2504": (
+            "Copy is not fresh",
+            "The cloud's copy of a channel is older than agent.fresh allows.",
+            "Look at the problems shown with it: the link, the journal and the ERP database are the usual reasons.",
+        ),
+        "A2505": (
+            "Load waits for a person",
+            "A full read of a dataset would remove much of what the cloud has, so it is not swapped in by itself.",
+            "Compare with the ERP; then accept it with `cdc sync --accept`, or mend the dataset and sync again.",
+        ),
+        "A2506": (
+            "Rows are withheld",
+            "Some rows could not be read, carried or stored; the cloud keeps their last version, marked so.",
+            "Look them up in the list of withheld rows, and mend them in the ERP; they are sent again when they change.",
+        ),
+        # -- health and control --------------------------------------------------------------------------------------------
+        "A2511": (
+            "Not allowed to give orders",
+            "The token is missing or is not the one in the state folder.",
+            "Run the command as the agent's user, on the agent's machine.",
+        ),
+        "A2512": (
+            "Refused for its origin",
+            "Health and control answer only this machine, under a name of this machine.",
+            "Ask from the agent's machine by http://127.0.0.1 and the port of agent.listen.",
+        ),
+        "A2513": (
+            "No such company, channel or load",
+            "The running agent does not know what the request names.",
+            "Check the spelling with `cdc status`.",
+        ),
+        "A2514": (
+            "Request is not understood",
+            "The body of a control request is not what this version expects.",
+            "Use the `cdc` command of the same version as the running agent.",
+        ),
+        "A2515": (
+            "Agent is not running",
+            "Nothing answers at the address that the state folder names.",
+            "Start the agent, or name its configuration file with --config.",
+        ),
+        "A2516": (
+            "Health address is in use",
+            "Another program listens at the address of agent.listen.",
+            "End the other program, or set agent.listen to another port.",
+        ),
+        "A2517": (
+            "Not possible now",
+            "The company is not in a state in which this can be done.",
+            "Look at `cdc status`; it says what the company waits for.",
+        ),
+    }
+)
