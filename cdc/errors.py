@@ -184,3 +184,49 @@ _entries(
         ),
     }
 )
+
+_entries(
+    {
+        # -- capture ---------------------------------------------------------------------------------------------------
+        "A2401": (
+            "ERP was restored or is a copy",
+            "The ERP database does not have the mark that the last window left in it, or its version went back.",
+            "If this is the real database, restored: `cdc restored`. If it is a copy: point the agent at the real one.",
+        ),
+        "A2402": (
+            "Another ERP database",
+            "The database belongs to another installation or history than the one that was captured so far.",
+            "Check the connection. If this database shall take the other one's place: `cdc restored`.",
+        ),
+        "A2403": (
+            "Journal was started anew",
+            "The conversation with the cloud gave the channel another position while a window was being written.",
+            "None: the window is read again by itself.",
+        ),
+        "A2404": (
+            "Journal is closed",
+            "A part of the agent used the journal while the agent was going down.",
+            "None, unless it happens while the agent runs: then report it.",
+        ),
+        "A2405": (
+            "Identity of the installation cannot be read",
+            "The file beside the journal that holds the agent's key is damaged.",
+            "Restore the file, or remove it and enrol the agent again with a new code.",
+        ),
+        "A2411": (
+            "Changes of a table are not tracked",
+            "Tracking is off for the table, or the permission to ask for it was withdrawn; what it lost cannot be known.",
+            "Run `cdc doctor`, which says what is missing, then `cdc install`. The dataset is then read anew by itself.",
+        ),
+        "A2412": (
+            "Dataset is not described",
+            "The table, or something declared for it, was not found in the database.",
+            "Run `cdc doctor` and mend the declaration or the table.",
+        ),
+        "A2421": (
+            "Row is too large",
+            "One row takes more bytes than a frame may have.",
+            "Exclude the large column, or shorten its value in the ERP.",
+        ),
+    }
+)
