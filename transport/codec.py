@@ -15,7 +15,8 @@ import re
 import threading
 from binascii import crc32
 from collections.abc import Callable
-from typing import Annotated, Any, NoReturn, cast
+from math import isfinite
+from typing import Annotated, Any, NoReturn, TypeVar, cast
 
 import msgspec
 import zstandard
@@ -57,6 +58,8 @@ from transport.frames import (
     WindowEnd,
     Withheld,
 )
+
+N = TypeVar("N", int, float)
 
 TYPES: dict[int, type[msgspec.Struct]] = {
     Kind.HELLO: Hello,
@@ -138,8 +141,10 @@ _bytes_column = msgspec.msgpack.Decoder(Annotated[list[bool | int | float | byte
 _raw_column = msgspec.msgpack.Decoder(Annotated[list[msgspec.Raw], _Rows]).decode
 _text_cell = msgspec.msgpack.Decoder(bool | int | float | str | None).decode
 _bytes_cell = msgspec.msgpack.Decoder(bytes).decode
-# Only a column with one of these bytes can hold an integer over 63 bits (0xcf) or a float that is not finite (0xca, 0xcb).
-_suspect = re.compile(rb"[\xca\xcb\xcf]").search
+# How integers over 63 bits, and floats (of 64 and 32 bits) that are not finite, begin.
+_big = re.compile(rb"\xcf[\x80-\xff]").search
+_infinite = re.compile(rb"\xcb[\x7f\xff][\xf0-\xff]").search
+_infinite_short = re.compile(rb"\xca[\x7f\xff][\x80-\xff]").search
 
 _UNREADABLE = (msgspec.DecodeError, ValueError, RecursionError)  # ValueError: text that is not UTF-8
 
@@ -309,7 +314,7 @@ def _decode_batch(raw: bytes) -> Batch:
 
 def _column(raw: msgspec.Raw) -> list[Cell]:
     cells = _cells(raw)
-    if _suspect(raw) and (problem := _number_problem(cells)):
+    if problem := _number_problem(bytes(raw), cells):
         raise RemoteProtocolError("T1009", f"batch: {problem}")
     return cells
 
@@ -368,10 +373,16 @@ def _longest(column: list[Cell]) -> int:
     return 5 + max(4 * len(cell) if isinstance(cell, (str, bytes)) else 4 for cell in column)
 
 
-def _number_problem(column: list[Cell]) -> str:
-    kinds = set(map(type, column))
-    if float in kinds and not all(cell - cell == 0.0 for cell in column if isinstance(cell, float)):
-        return "a float is not finite"
-    if int in kinds and max(cell for cell in column if type(cell) is int) >= 2**63:
+def _number_problem(raw: bytes, column: list[Cell]) -> str:
+    """Say what is no canonical number. The bytes tell at once that nearly every column has none."""
+    if b"\xcf" in raw and _big(raw) and max(_of(int, column), default=0) >= 2**63:
         return "an integer is over 63 bits"
-    return ""
+    suspect = (b"\xcb" in raw and _infinite(raw)) or (b"\xca" in raw and _infinite_short(raw))
+    return "a float is not finite" if suspect and not all(map(isfinite, _of(float, column))) else ""
+
+
+def _of(kind: type[N], column: list[Cell]) -> list[N]:
+    kinds = set(map(type, column))
+    if kinds == {kind}:
+        return cast("list[N]", column)
+    return [cell for cell in column if type(cell) is kind] if kind in kinds else []
