@@ -54,6 +54,13 @@ def put(journal: Journal, channel: str, *names: str, position: bytes = b"p") -> 
         window.complete(position)
 
 
+def fill(journal: Journal, channel: str) -> None:
+    with journal.window(channel) as window:
+        for _ in range(8):
+            window.append(batch(noise(MIB)))
+        window.complete(b"p")
+
+
 def names(journal: Journal, channel: str, after: int = 0) -> list[str]:
     found = [decode(s.envelope) for s in journal.read(channel, after, 10 * MIB, 1000)]
     return [m.dataset for m in found if isinstance(m, Detach)]
@@ -243,10 +250,8 @@ def test_a_full_journal_refuses_and_takes_again_when_there_is_room(path: Path) -
     journal = make(path, limit=4 * MIB, reserve=MIB)
     journal.open()
     put(journal, "hr", "a")
-    with pytest.raises(Transient) as caught, journal.window("hr") as window:
-        for _ in range(8):
-            window.append(batch(noise(MIB)))
-        window.complete(b"p")
+    with pytest.raises(Transient) as caught:
+        fill(journal, "hr")
     assert caught.value.code == "A2103"
     assert names(journal, "hr") == ["a"]
     put(journal, "hr", "b")
@@ -259,10 +264,8 @@ def test_the_page_limit_is_a_backstop_that_pauses_and_recovers(path: Path) -> No
     journal.open()
     put(journal, "hr", "a")
     journal._file.connection.execute("PRAGMA max_page_count=100")
-    with pytest.raises(Transient) as caught, journal.window("hr") as window:
-        for _ in range(8):
-            window.append(batch(noise(MIB)))
-        window.complete(b"p")
+    with pytest.raises(Transient) as caught:
+        fill(journal, "hr")
     assert caught.value.code == "A2103"
     put(journal, "hr", "b")
     assert names(journal, "hr") == ["a", "b"]
