@@ -10,7 +10,10 @@ from hypothesis import strategies as st
 
 from cdc.batching import Batcher, carried_key
 from transport.codec import decode, seal
-from transport.frames import Batch, Cell, Kind, Op, Withheld
+from transport.frames import Batch, Cell, Column, Kind, Op, Schema, Type, Withheld
+
+COLUMNS = [Column("k", Type.TEXT, nullable=False, key=1), *(Column(n, Type.FLOAT, nullable=True) for n in "ab")]
+SCHEMA = Schema("d", "c", "up", COLUMNS)
 
 cells = st.one_of(
     st.none(), st.integers(-(2**63), 2**63 - 1), st.text(max_size=60), st.binary(max_size=400), st.floats(), st.just("\udfff")
@@ -38,7 +41,7 @@ def test_pieces_put_together_are_the_batch_but_for_what_is_withheld(
     found: list[tuple[int, Cell, tuple[Cell, Cell]]], target: int, max_row: int
 ) -> None:
     batch = as_batch(found)
-    batcher = Batcher(["a", "b"], target=target, max_row=max_row)
+    batcher = Batcher(SCHEMA, target=target, max_row=max_row)
     out: list[tuple[int, Cell, object]] = []
     for piece in batcher.pieces(batch):
         decoded = decode(seal(piece.raw, Kind.BATCH))
