@@ -56,11 +56,6 @@ class AgentSettings(msgspec.Struct, frozen=True, kw_only=True):
     grace: Annotated[Duration, msgspec.Meta(ge=0, le=3_600)] = 20.0  # seconds a shutdown waits for batches to end
     log: LogSettings = LogSettings()
 
-    def __post_init__(self) -> None:
-        problem = listen_problem(self.listen)
-        if problem:
-            raise ValueError(f"listen {problem}")
-
 
 class CloudSettings(msgspec.Struct, frozen=True, kw_only=True):
     """`[cloud]`."""
@@ -264,7 +259,10 @@ class _Reader:
     def _head(self, root: _Root, where: str, base: Path) -> None:
         if root.agent is not None and self._first("agent", where):
             agent, problems = decode_all(root.agent, AgentSettings, where=where, path="agent")
-            self._add(problems)
+            listen = root.agent.get("listen")
+            wrong = listen_problem(listen) if isinstance(listen, str) else ""
+            self._add([*problems, *([Problem("agent.listen", wrong, where)] if wrong else [])])
+            agent = None if wrong else agent
             self._agent = agent and msgspec.structs.replace(agent, state=base / agent.state)
         if root.cloud is not None and self._first("cloud", where):
             cloud, problems = decode_all(root.cloud, CloudSettings, where=where, path="cloud")
@@ -310,7 +308,7 @@ def _decode_company(item: Any, where: str, path: str, base: Path) -> tuple[Compa
     source, more = _source(raw.get("source"), where, f"{path}.source", base)
     fatal = [*shape, *more]
     channels = table.channel if table and table.channel else (Channel(name=MAIN),)
-    datasets, broken, mistakes = _datasets(raw.get("dataset"), [c.name for c in channels] if table else None, where, path)
+    datasets, broken, mistakes = _datasets(raw.get("dataset"), _channel_names(raw), where, path)
     if table is None or source is None:
         return None, _Mistakes([*fatal, *mistakes.shape], mistakes.contradictions)
     clashes = [Problem(f"{path}.{at}", message, where) for at, message in _clashes(table)]
@@ -345,8 +343,15 @@ def _source(item: Any, where: str, path: str, base: Path) -> tuple[SourceSetting
     return source and msgspec.structs.replace(source, path=base / source.path), problems
 
 
-def _datasets(items: Any, channels: list[str] | None, where: str, path: str) -> tuple[list[Dataset], list[str], _Mistakes]:
-    """The datasets that may run, the names of those that may not, and why. `channels` None: they could not be read."""
+def _channel_names(raw: Mapping[str, Any]) -> list[str]:
+    """The channels that are declared, even where something else is wrong with them."""
+    tables = raw.get("channel")
+    names = [t.get("name") for t in tables if isinstance(t, Mapping)] if isinstance(tables, list) else []
+    return [n for n in names if isinstance(n, str)] or [MAIN]
+
+
+def _datasets(items: Any, channels: list[str], where: str, path: str) -> tuple[list[Dataset], list[str], _Mistakes]:
+    """The datasets that may run, the names of those that may not, and why."""
     good: list[Dataset] = []
     broken: list[str] = []
     mistakes = _Mistakes([], [])

@@ -46,11 +46,11 @@ def declared(table: DatasetTable) -> Dataset:
     )
 
 
-def contradictions(table: DatasetTable, channels: Container[str] | None, seen: Container[str]) -> Iterator[tuple[str, str]]:
-    """(key, message) for each thing that is possible alone, but not together. `channels` None: not known, not checked."""
+def contradictions(table: DatasetTable, channels: Container[str], seen: Container[str]) -> Iterator[tuple[str, str]]:
+    """(key, message) for each thing that is possible alone, but not together; `seen`: names of the datasets before it."""
     if table.name in seen:
         yield "name", "is used by another dataset of this company"
-    if channels is not None and table.channel not in channels:
+    if table.channel not in channels:
         yield "channel", f'"{table.channel}" is not a channel of this company'
     yield from _columns(table)
 

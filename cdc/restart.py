@@ -8,17 +8,25 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterator
 from datetime import datetime, timedelta
-from random import Random
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
 
 from cdc.errors import CompanyStopped, ConfigError, DatasetPaused, ProgramStopped
-from transport.errors import Refused
+from transport.errors import CodedError, Refused
 
 FIRST = 0.5  # seconds: ceiling of the first wait
 CEILING = 60.0  # seconds: no wait is longer, unless the other side asks for it
 FLOOR = 0.05  # seconds: full jitter may draw nearly nothing; a tight loop is not an answer
 LONGEST_ASKED = 3600.0  # seconds: of a wait the other side may ask for
 STEADY = 60.0  # seconds: a service that ran this long has left its earlier failures behind
+HOPELESS = ("T1011", "T1012", "A2603", "A2604")  # a wrong certificate, another server: time alone seldom mends it
+
+
+class Random(Protocol):
+    """What is needed of `random.Random`."""
+
+    def uniform(self, a: float, b: float) -> float:
+        """A number from a to b."""
+        ...
 
 
 class ExitStatus(enum.IntEnum):
@@ -70,6 +78,8 @@ def next_step(failures: int, error: BaseException, now: datetime, random: Random
             return Pause()
         case Refused(retry_after=asked):
             return _restart(min(asked or 0.0, LONGEST_ASKED) + backoff(failures, random), now)
+        case CodedError(code=code) if code in HOPELESS:
+            return _restart(CEILING + backoff(failures, random), now)
         case _:
             return _restart(backoff(failures, random), now)
 
