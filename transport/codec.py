@@ -194,6 +194,11 @@ def schema_id(schema: Schema) -> bytes:
     return hashlib.blake2b(_pack(schema), digest_size=16, person=b"erp-cdc schema").digest()
 
 
+def proof_text(nonce: bytes, company: str, installation: bytes) -> bytes:
+    """Build what the agent signs and the cloud verifies (Ed25519): for this purpose, company and installation alone."""
+    return b"erp-cdc proof 1\0" + _pack((nonce, company, installation))
+
+
 # -- receiving -------------------------------------------------------------------------------------------------------------
 
 
