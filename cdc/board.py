@@ -10,6 +10,7 @@ from datetime import datetime
 
 import msgspec
 
+from cdc.config import Config, Loaded
 from cdc.model import Severity
 from cdc.status import (
     AckNews,
@@ -28,6 +29,7 @@ from cdc.status import (
     ServiceReport,
     ServiceState,
     Status,
+    config_problems,
     lag,
     load_health,
     notice,
@@ -144,6 +146,23 @@ class StatusBoard:
             entry.link, entry.link_problem, entry.stopped = old.link, old.link_problem, old.stopped
             entry.services = old.services
         self.companies[company] = entry
+
+    def loaded(self, loaded: Loaded, now: datetime) -> None:
+        """The configuration the program starts with, and everything that is wrong with it."""
+        if loaded.config is not None:
+            self.follow(loaded.config)
+        for company, errors in loaded.companies.items():
+            self.excluded(company, config_problems(errors, now))
+        others = [e for e in loaded.problems if not any(e in errors for errors in loaded.companies.values())]
+        self.config = ConfigHealth(loaded_at=now, problems=config_problems(others, now))
+
+    def follow(self, config: Config) -> None:
+        """The configuration in force: companies come and go, limits change, what is known of channels that stay is kept."""
+        for company in config.companies:
+            limits = Limits(fresh=config.agent.fresh, poll=company.poll, journal=company.journal_limit)
+            self.configured(company.name, limits, [c.name for c in company.channels], active=company.active)
+        for name in [n for n in self.companies if config.company(n) is None]:
+            self.removed(name)
 
     def excluded(self, company: str, problems: Sequence[Problem]) -> None:
         """Mistakes in the file keep this company, or some of its datasets, out."""

@@ -70,6 +70,7 @@ class Reloader:
     ) -> None:
         self.path = path
         self.config = config
+        self._started = config
         self._seen = digest(texts)
         self._board = board
         self._runtime = runtime
@@ -107,7 +108,7 @@ class Reloader:
             await asyncio.gather(watcher, return_exceptions=True)
 
     async def reload(self) -> Reloaded:
-        """Reads the files and takes them into force. Raises ConfigError (every mistake, or whoever objects): the old one stays."""
+        """Reads the files and takes them into force. Raises ConfigError (mistakes, or objections): the old one stays."""
         async with self._lock:
             texts = await self._settled()
             self._seen = digest(texts)
@@ -151,32 +152,29 @@ class Reloader:
                 self._log.error("config.commit", error=error, subscriber=type(subscriber).__name__)
                 failures.append(error)
         if failures:
-            raise self._refused([_failed(error) for error in failures])
+            words = "the new configuration is in force, but a part of the program could not take it"
+            raise self._refused([_failed(error) for error in failures], words)
 
     def _in_force(self, new: Config, changes: Changes) -> None:
         self.config = new
         now = self._runtime.clock.now()
-        pending = self._pending(changes)
-        self._board.config = ConfigHealth(loaded_at=now, problems=pending)
+        self._board.follow(new)
+        self._board.config = ConfigHealth(loaded_at=now, problems=self._pending())
         self._log.info("config.reloaded", changes=described(changes))
 
-    def _pending(self, changes: Changes) -> tuple[Problem, ...]:
-        """What still waits for a restart of the program, from this reload and those before."""
-        kept = [p for p in self._board.config.problems if p.code == "A2006" and p.where not in changes.restart]
-        fresh = [
-            notice("A2006", "applies after a restart of the agent", where, Severity.WARNING, self._runtime.clock.now())
-            for where in changes.restart
-        ]
-        return (*kept, *fresh)
-
-    def _refused(self, problems: Sequence[AgentError]) -> ConfigError:
+    def _pending(self) -> tuple[Problem, ...]:
+        """What still waits for a restart of the program, whichever reload brought it."""
         now = self._runtime.clock.now()
-        kept = tuple(p for p in self._board.config.problems if p.code == "A2006")
-        head = notice("A2005", "the old configuration stays in force", self.path.name, Severity.ERROR, now)
-        before = self._board.config
-        self._board.config = ConfigHealth(
-            loaded_at=before.loaded_at, refused_at=now, problems=(head, *config_problems(problems, now), *kept)
+        return tuple(
+            notice("A2006", "applies after a restart of the agent", where, Severity.WARNING, now)
+            for where in diff(self._started, self.config).restart
         )
+
+    def _refused(self, problems: Sequence[AgentError], words: str = "the old configuration stays in force") -> ConfigError:
+        now = self._runtime.clock.now()
+        head = notice("A2005", words, self.path.name, Severity.ERROR, now)
+        shown = (head, *config_problems(problems, now), *self._pending())
+        self._board.config = ConfigHealth(loaded_at=self._board.config.loaded_at, refused_at=now, problems=shown)
         for problem in problems:
             self._log.warning("config.refused", error=problem)
         return ConfigError(list(problems))
