@@ -5,14 +5,13 @@
 A peer's bytes raise RemoteProtocolError and nothing else; what we cannot send raises NotCarried.
 
 All functions may be called from several threads at once: msgspec's coders keep no state between calls, zstd's contexts are
-kept per thread.
+borrowed for one.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
-import threading
 from binascii import crc32
 from collections.abc import Callable
 from math import isfinite
@@ -118,15 +117,33 @@ class _RawBatch(msgspec.Struct, array_like=True, frozen=True, gc=False):
     withheld: Annotated[list[Withheld], msgspec.Meta(max_length=MAX_BATCH_ROWS)] = []
 
 
-class _Local(threading.local):
-    """One compressor and one decompressor a thread: zstd's contexts are costly to make and not to be shared."""
-
-    def __init__(self) -> None:
-        self.compress = zstandard.ZstdCompressor(level=LEVEL).compress
-        self.decompress = zstandard.ZstdDecompressor().decompress
+# Contexts of zstd are costly to make and must not be shared: each call borrows one (pop and append are atomic).
+_compressors: list[zstandard.ZstdCompressor] = []
+_decompressors: list[zstandard.ZstdDecompressor] = []
 
 
-_local = _Local()
+def _compressed(raw: bytes) -> bytes:
+    try:
+        context = _compressors.pop()
+    except IndexError:
+        context = zstandard.ZstdCompressor(level=LEVEL)
+    try:
+        return context.compress(raw)
+    finally:
+        _compressors.append(context)
+
+
+def _decompressed(body: bytes) -> bytes:
+    try:
+        context = _decompressors.pop()
+    except IndexError:
+        context = zstandard.ZstdDecompressor()
+    try:
+        return context.decompress(body, allow_extra_data=False)
+    finally:
+        _decompressors.append(context)
+
+
 _pack = msgspec.msgpack.Encoder().encode
 _envelope = msgspec.msgpack.Decoder(_Envelope).decode
 _version = msgspec.msgpack.Decoder(_Version).decode
@@ -178,7 +195,7 @@ def seal(raw: bytes, kind: Kind, *, channel: str = "", journal_id: bytes = b"", 
         raise NotCarried("T1009", f"a {kind.name} of {size} bytes is over the limit of {limit_of(kind)}", where=channel)
     flags, body = 0, raw
     if size > COMPRESS_FROM:
-        small = _local.compress(raw)
+        small = _compressed(raw)
         if len(small) < size:
             flags, body = 1, small  # Flag.ZSTD, as a plain int: encoding an IntFlag is slow
     return _pack((PROTOCOL, int(kind), flags, channel, journal_id, seq, size, crc32(body), body))
@@ -295,7 +312,7 @@ def _check_length(body: bytes, flags: int, raw_length: int) -> None:
 def _decompress(frame: Frame) -> bytes:
     _check_length(frame.body, frame.flags, frame.raw_length)  # again: a Frame may come from elsewhere than decode_frame
     try:
-        return _local.decompress(frame.body, allow_extra_data=False)
+        return _decompressed(frame.body)
     except zstandard.ZstdError:
         raise RemoteProtocolError("T1001", "a compressed body does not decompress", where=frame.channel) from None
 
