@@ -106,8 +106,9 @@ class TextLines(logging.Formatter):
         action = fields.pop("action", "") or record.name
         message = fields.pop("message", "")
         rest = " ".join(f"{name}={_quoted(value)}" for name, value in fields.items() if value not in ("", None))
-        line = " ".join(part for part in (_time(record), f"{record.levelname:<7}", str(action), str(message), rest) if part)
-        return line if not isinstance(stack, list) else "\n".join([line, *(f"    {frame}" for frame in stack)])
+        said_first = (_time(record), f"{record.levelname:<7}", _one_line(action), _one_line(message), rest)
+        line = " ".join(part for part in said_first if part)
+        return line if not isinstance(stack, list) else "\n".join([line, *(f"    {_one_line(frame)}" for frame in stack)])
 
 
 def fields_of(record: logging.LogRecord) -> dict[str, Any]:
@@ -179,6 +180,11 @@ def _plain(value: object) -> object:
             return [_plain(v) for v in list(value)[:50]]
         case _:
             return str(value)[:LONGEST]
+
+
+def _one_line(value: object) -> str:
+    """Nothing that could begin a line of its own or steer a terminal."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(value))
 
 
 def _quoted(value: object) -> str:

@@ -158,13 +158,16 @@ class _Group:
     async def _watch(self, tasks: Sequence[asyncio.Task[None]]) -> None:
         """Until the group stops. A keeper that fails itself is a defect of the program, and never goes unseen."""
         stop = asyncio.ensure_future(self._stop.wait())
+        running: set[asyncio.Future[Any]] = set(tasks)
         try:
-            await asyncio.wait({stop, *tasks}, return_when=asyncio.FIRST_EXCEPTION)
+            while not stop.done():
+                done, _ = await asyncio.wait({stop, *running}, return_when=asyncio.FIRST_COMPLETED)
+                running -= done
+                for task in done - {stop}:
+                    if not task.cancelled() and (error := task.exception()) is not None:
+                        self.stop(error)
         finally:
             await _drop(stop)
-        for task in tasks:
-            if task.done() and not task.cancelled() and (error := task.exception()) is not None:
-                self.stop(error)
 
     def stop(self, error: BaseException) -> None:
         """Nothing of this company may go on."""
