@@ -378,7 +378,10 @@ class WithheldList:
     def __init__(self, copy: sqlite3.Connection, task: Task) -> None:
         self._columns = task.columns[: task.keys]
         self._met: set[bytes] = set()
-        listed = copy.execute("SELECT key, code FROM _withheld WHERE dataset = ?", (task.dataset,)).fetchall()
+        visible = "number IN (SELECT number FROM _generation g WHERE g.dataset = w.dataset AND g.visible)"
+        numbered = copy.execute("SELECT 1 FROM pragma_table_info('_withheld') WHERE name = 'number'").fetchone()
+        select = f"SELECT key, code FROM _withheld w WHERE dataset = ? AND {visible if numbered else True}"
+        listed = copy.execute(select, (task.dataset,)).fetchall()
         self.keys = {bytes(key) for key, code in listed if code}
         self.unexplained = [bytes(key) for key, code in listed if not code]
 
@@ -422,9 +425,6 @@ def _head(kind: int, number: int, signed: int = 0) -> bytes:
         if -(1 << bits - 1) * signed <= number < 1 << bits - signed:
             return struct.pack(f">B{code.lower() if signed else code}", kind + n, number)
     raise Unusable("a key is longer than MessagePack can say")
-
-
-# -- comparing -------------------------------------------------------------------------------------------------------------
 
 
 class Comparison:

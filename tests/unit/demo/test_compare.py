@@ -61,10 +61,10 @@ class Pair:
             database.execute(sql, values)
             database.commit()
 
-    def withhold(self, *key: object, code: str = "A2501") -> None:
-        self.change(
-            self.copy, "INSERT INTO _withheld VALUES ('mixed', ?, ?, 'note', '', '', 'erp')", msgspec.msgpack.encode(key), code
-        )
+    def withhold(self, *key: object, code: str = "A2501", number: int | None = None) -> None:
+        named = "dataset, key, code, side" + (", number" if number else "")
+        values = ("mixed", msgspec.msgpack.encode(key), code, "erp", *([number] if number else []))
+        self.change(self.copy, f"INSERT INTO _withheld ({named}) VALUES ({', '.join('?' * len(values))})", *values)
 
     def compare(self) -> Comparison:
         return compare(self.erp, self.copy, [MIXED], self.folder)
@@ -196,6 +196,17 @@ def test_a_withheld_row_without_a_reason_is_a_difference(pair: Pair) -> None:
 def test_a_withheld_row_that_the_erp_does_not_have_is_a_difference(pair: Pair) -> None:
     pair.withhold(7, "nobody")
     assert [kind for _, kind, _, _ in pair.compare().differences] == ["withheld"]
+
+
+def test_what_is_withheld_of_a_generation_that_is_not_visible_excuses_nothing(pair: Pair) -> None:
+    pair.change(pair.erp, "UPDATE Mixed SET amount = 'much' WHERE id = 1")
+    pair.change(pair.copy, "CREATE TABLE _generation (dataset, number, visible)")
+    pair.change(pair.copy, "INSERT INTO _generation VALUES ('mixed', 1, 1), ('mixed', 2, 0)")
+    pair.change(pair.copy, "ALTER TABLE _withheld ADD COLUMN number")
+    pair.withhold(1, "ada", number=2)
+    assert pair.compare().exit_code == 1
+    pair.change(pair.copy, "UPDATE _withheld SET number = 1")
+    assert pair.compare().exit_code == 0
 
 
 def test_a_row_with_null_in_its_key_must_be_listed(pair: Pair) -> None:
