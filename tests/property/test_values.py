@@ -1,4 +1,4 @@
-"""Canonical values for any input: helpers write what the checks accept, columns are judged like cells, identity follows folding."""
+"""Canonical values: helpers write what the checks accept, columns are judged like their cells, identity follows folding."""
 
 from __future__ import annotations
 
