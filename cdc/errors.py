@@ -230,3 +230,49 @@ _entries(
         ),
     }
 )
+
+_entries(
+    {
+        # -- the link to the cloud ---------------------------------------------------------------------------------------
+        "A2601": (
+            "Company is not enrolled",
+            "The cloud does not know this agent yet for the company.",
+            "Get a one-time code from the operator of the cloud and run `cdc enrol COMPANY CODE`.",
+        ),
+        "A2602": (
+            "Cloud cannot be reached",
+            "The connection could not be made, or was lost. Changes are kept in the journal; the agent goes on trying.",
+            "Check the network, DNS, port 443 outwards, and `cloud.url`; `cdc doctor` tries each step.",
+        ),
+        "A2603": (
+            "Cloud's certificate is not accepted",
+            "The certificate is of an unknown authority, expired, or for another name. Nothing was sent.",
+            "Check `cloud.url`, `cloud.ca` and the machine's clock; a device that inspects TLS needs its authority in `cloud.ca`.",
+        ),
+        "A2604": (
+            "Something else answered",
+            "A proxy, a portal or another server answered at the cloud's address.",
+            "Check `cloud.url`; ask whoever runs the network to let WebSocket connections to that address pass.",
+        ),
+        "A2605": (
+            "Cloud broke the protocol",
+            "The cloud sent something that does not belong; the connection was ended and is made anew. Nothing is lost.",
+            "If it happens again, compare the versions of both programs and report it.",
+        ),
+        "A2606": (
+            "Cloud refused this agent",
+            "The cloud gave a code and a reason: a revoked key, an old installation secret, a suspended company.",
+            "Follow the reason. For an old secret: find the second installation; then `cdc takeover COMPANY` on the right one.",
+        ),
+        "A2607": (
+            "Enrolment failed",
+            "The one-time code is wrong, used or expired, or the company is not in this file.",
+            "Ask the operator of the cloud for a new code, and compare the company's name.",
+        ),
+        "A2608": (
+            "Database is a copy",
+            "A person said that the ERP database of this company is only a copy (`cdc restored COMPANY copy`).",
+            "Nothing, on a test machine. To serve the company after all, enrol it again.",
+        ),
+    }
+)

@@ -117,9 +117,9 @@ _entries(
             "Take a cursor from GET /api/v1/cursor, read the datasets anew, then follow the changes from that cursor.",
         ),
         "C3311": (
-            "Request is too large",
-            "The address or a header is longer than the service accepts.",
-            "Shorten the address or the header; the answer says which and how long it may be.",
+            "Headers are too large",
+            "The request's headers are larger than the service accepts.",
+            "Leave out what is not needed; the answer says how large they may be.",
         ),
         "C3312": (
             "Internal error",
@@ -140,6 +140,210 @@ _entries(
             "Too many followers",
             "This company already has as many waiting requests and streams as the service allows.",
             "Close some, or share one stream between the application's parts; see limits.followers.",
+        ),
+        "C3316": (
+            "Address is too long",
+            "The request's path and query are longer than the service accepts.",
+            "Name fewer datasets in one request; the answer says how long the address may be.",
+        ),
+    }
+)
+
+_entries(
+    {
+        # -- a company's store -----------------------------------------------------------------------------------------
+        "C3101": (
+            "Store cannot be opened",
+            "The folder or file is missing, read-only, or belongs to another user.",
+            "Check the state folder in the configuration and the permissions of the file named.",
+        ),
+        "C3102": (
+            "Store is damaged",
+            "The file is not a database of this program, or its content does not pass the database's own check.",
+            "Restore the file from a backup, or move it away: the agent then sends everything again. Check the disk.",
+        ),
+        "C3103": (
+            "Store is full",
+            "The disk, or a limit on the file's size, has no room for what was received; the company waits.",
+            "Free disk space or raise the limit; it goes on by itself.",
+        ),
+        "C3104": (
+            "Store is from a newer version",
+            "The program was downgraded.",
+            "Install the version that wrote the file, or a newer one.",
+        ),
+        "C3105": (
+            "Store is in use",
+            "Another process holds the database's lock: a second service, a backup or an open tool.",
+            "End the other process; it goes on by itself.",
+        ),
+        "C3106": (
+            "Store failed",
+            "The database reported an error that is none of the others, often of the disk.",
+            "Look at the message and at the system's log; restart the service when the cause is gone.",
+        ),
+        "C3107": (
+            "Dataset name cannot be used",
+            "Names have a-z, 0-9 and _, begin with a letter, have at most 40 characters; sqlite_... and d_..._g1 are reserved.",
+            "Give the dataset another name in the agent's file.",
+        ),
+        "C3108": (
+            "Column name cannot be used",
+            "A column's name is empty, over 63 bytes, has U+0000 or is there twice; or no column is a key.",
+            "Rename or exclude the column in the agent's file.",
+        ),
+        # -- why a row is withheld by the store ------------------------------------------------------------------------
+        "C3120": (
+            "Row was refused by the store",
+            "A constraint or trigger of the store's database does not take the row; the last version stays.",
+            "Look at the detail; structures that somebody added to the store may be the cause.",
+        ),
+        "C3121": (
+            "Whole number is too large for the store",
+            "The value needs more than 64 bits.",
+            "Declare the column as decimal or text in the agent's file.",
+        ),
+        "C3122": (
+            "Value is too large for the store",
+            "A text or binary value, or the whole row, is over the database's limit.",
+            "Exclude the column in the agent's file, or shorten the value in the ERP.",
+        ),
+        "C3123": (
+            "Value is not a number",
+            "A floating-point value is NaN, which the store would keep as NULL.",
+            "Correct the value in the ERP.",
+        ),
+        "C3124": (
+            "Value is of another kind than its column",
+            "The value cannot be kept in a column of that type without changing it.",
+            "Correct the value in the ERP, or declare the column's type in the agent's file.",
+        ),
+    }
+)
+
+_entries(
+    {
+        # -- the service and the agents' door --------------------------------------------------------------------------
+        "C3006": (
+            "Too many wrong codes",
+            "This address has shown several wrong enrolment codes.",
+            "Wait five minutes, then enter the code exactly as `cdc-cloud company add` printed it.",
+        ),
+        "C3007": (
+            "Enrolment request is not valid",
+            "What was sent is not an enrolment request.",
+            "Use `cdc enrol` of a version that this service knows.",
+        ),
+        "C3008": (
+            "Cannot listen",
+            "The address or port is in use, or needs more rights.",
+            "Change `listen` in the cloud's file, or stop what uses the port.",
+        ),
+        "C3009": (
+            "Certificate cannot be read",
+            "The certificate or key file is missing, not PEM, or the two do not belong together.",
+            "Check `tls.certificate` and `tls.key` in the cloud's file.",
+        ),
+        "C3016": (
+            "Fenced off",
+            "A newer connection of the same installation has taken the company over.",
+            "Nothing, if the agent was restarted or its network changed; otherwise look for a second agent.",
+        ),
+        "C3017": (
+            "Service is stopping",
+            "The service is being stopped or restarted; agents come back by themselves.",
+            "Nothing needs doing.",
+        ),
+        "C3018": (
+            "Key is not the enrolled one",
+            "The agent's signature does not belong to the installation that is enrolled for this company, or that was revoked.",
+            "Enrol the right installation again with a new code.",
+        ),
+    }
+)
+
+_entries(
+    {
+        # -- companies, agents, tokens ---------------------------------------------------------------------------------
+        "C3201": (
+            "Company is not known",
+            "No company of this id was added.",
+            "`cdc-cloud company list` shows the companies; ids are lower case.",
+        ),
+        "C3202": (
+            "Company exists",
+            "A company of this id was added before.",
+            "Use it, or choose another id.",
+        ),
+        "C3203": (
+            "Company id is not allowed",
+            "An id has a-z, 0-9, _ and -, begins with a letter and has at most 40 characters.",
+            "Choose another id.",
+        ),
+        "C3204": (
+            "Installation is not enrolled",
+            "The installation's key is not the one enrolled for the company, or it was revoked.",
+            "Enrol it with a new code: `cdc-cloud company code` prints one, `cdc enrol` uses it.",
+        ),
+        "C3205": (
+            "A newer connection has taken over",
+            "The same installation connected again, or another was enrolled in its place.",
+            "Nothing, if it happens once; otherwise look for a second agent with the same state folder.",
+        ),
+        "C3206": (
+            "Installation is out of date",
+            "It presented a secret that was replaced: its folder was restored or copied, so that there may be two of it.",
+            "End the wrong one; on the right one, run `cdc takeover`.",
+        ),
+        "C3207": (
+            "Two installations claim the company",
+            "An installation with an old secret has tried to connect; both are stopped, since either may be the wrong one.",
+            "End the wrong one; on the right one, run `cdc takeover`.",
+        ),
+        "C3208": (
+            "Company is stopped by the operator",
+            "The operator of the service has suspended the company.",
+            "Ask the operator; `cdc-cloud company resume` ends it.",
+        ),
+        "C3209": (
+            "Enrolment code is not known",
+            "No such code was issued, or it was mistyped.",
+            "Compare it with what `cdc-cloud company code` printed.",
+        ),
+        "C3210": (
+            "Enrolment code was used",
+            "A code enrols one installation, once.",
+            "Ask for a new code: `cdc-cloud company code`.",
+        ),
+        "C3211": (
+            "Enrolment code has expired",
+            "The code was not used in time.",
+            "Ask for a new code: `cdc-cloud company code`.",
+        ),
+        "C3212": (
+            "Enrolment is not readable",
+            "The installation's id is not 16 bytes, or its public key is no Ed25519 key of 32 bytes.",
+            "Report it: a healthy agent never sends one.",
+        ),
+        "C3213": (
+            "Scope is not known",
+            "A token's scopes are read and write.",
+            "Use one or both of them.",
+        ),
+        "C3214": (
+            "Token is not known",
+            "The company has no token of this name.",
+            "`cdc-cloud token list` shows the tokens.",
+        ),
+        "C3215": (
+            "Token exists",
+            "The company has a token of this name that is not revoked.",
+            "Choose another name, or revoke the token first.",
+        ),
+        "C3216": (
+            "Secret was not the one granted",
+            "The agent confirmed another secret than it was given at its last hello: a newer hello came in between.",
+            "Nothing: the newer connection stands.",
         ),
     }
 )

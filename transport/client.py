@@ -11,11 +11,9 @@ import aiohttp
 import msgspec
 
 from transport.errors import Refused, TransportError
-from transport.frames import MAX_ENVELOPE
+from transport.frames import ENROL_PATH, MAX_ENVELOPE, STREAM_PATH, EnrolReply, EnrolRequest
 
 CONNECT_TIMEOUT = 20.0  # seconds, name resolution to the end of the upgrade
-STREAM_PATH = "/agent/v1/stream"
-ENROL_PATH = "/agent/v1/enrol"
 
 
 class Unreachable(TransportError):
@@ -28,20 +26,6 @@ class Untrusted(TransportError):
 
 class NotOurs(TransportError):
     """Something answered that is not the cloud service (a proxy, a portal, another server)."""
-
-
-class EnrolRequest(msgspec.Struct):
-    """What the agent shows to become the company's agent; bytes travel as base64 in JSON."""
-
-    code: str
-    installation: bytes
-    public_key: bytes
-
-
-class EnrolReply(msgspec.Struct):
-    """The cloud's answer."""
-
-    company: str
 
 
 class Problem(msgspec.Struct):

@@ -16,6 +16,9 @@ import msgspec
 PROTOCOL = 1
 OLDEST_PROTOCOL = 1
 
+STREAM_PATH = "/agent/v1/stream"  # of the WebSocket
+ENROL_PATH = "/agent/v1/enrol"
+
 KIB = 1024
 MIB = 1024 * KIB
 MAX_ROW = 8 * MIB  # encoded bytes of one row; larger ones are withheld
@@ -314,3 +317,20 @@ class Frame(msgspec.Struct, frozen=True):
     crc: int
     body: bytes
     size: int  # bytes of the whole envelope on the wire
+
+
+# -- enrolment: one HTTPS request before the first conversation -------------------------------------------------------------
+
+
+class EnrolRequest(msgspec.Struct):
+    """What the agent shows to become the company's agent; bytes travel as base64 in JSON."""
+
+    code: str
+    installation: bytes
+    public_key: bytes
+
+
+class EnrolReply(msgspec.Struct):
+    """The cloud's answer."""
+
+    company: str

@@ -22,7 +22,7 @@ class Staged(NamedTuple):
     envelope: bytes
 
 
-Decode = Callable[[bytes], StreamMessage]
+Decode = Callable[[bytes], StreamMessage | None]  # None: an optional frame of a kind unknown here
 Progress = Callable[[int], None]  # rows applied so far; called from the store's thread
 
 
@@ -102,9 +102,7 @@ class CompanyStore(Protocol):
         """Stores frames that follow the staged prefix, durably. Returns the new staged seq."""
         ...
 
-    def apply(
-        self, channel: str, journal_id: bytes, tail: Sequence[Staged], decode: Decode, progress: Progress
-    ) -> Applied:
+    def apply(self, channel: str, journal_id: bytes, tail: Sequence[Staged], decode: Decode, progress: Progress) -> Applied:
         """Applies what is staged plus `tail`, whose last frame is a WINDOW_END, with the position, in one transaction.
 
         A row the database refuses is withheld (bisected within the transaction), not an error.

@@ -1,0 +1,271 @@
+"""shell: the command line of the agent, and the composition root: here the real machine meets the program.
+
+Verbs that act on a running agent ask it through its control API; the others work on files and databases themselves.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import TypeVar
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from cdc import host, logs
+from cdc.config import Company, Config
+from cdc.control import Client, RestoredRequest, SyncRequest, TakeoverRequest
+from cdc.daemon import Daemon, open_source
+from cdc.errors import AgentError, ConfigError
+from cdc.journal_identity import Identity, IdentityFile
+from cdc.model import Finding, Severity
+from cdc.reload import check, load_files
+from cdc.render import render_status
+from cdc.restart import ExitStatus
+from cdc.sources.base import Source
+from transport.client import enrol, tls_context
+from transport.errors import CodedError
+from transport.frames import EnrolRequest
+from transport.machine import system_runtime
+from transport.runtime import Runtime
+
+DEFAULT_CONFIG = Path("agent.toml")
+T = TypeVar("T")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The exit status: 0 done, 1 the answer is no, 2 usage, 3 configuration, 4 state folder, 5 a person must act."""
+    options = _parser().parse_args(argv)
+    verb: Callable[[argparse.Namespace], int] = options.verb
+    try:
+        return verb(options)
+    except ConfigError as error:
+        for problem in error.problems:
+            _complain(problem)
+        return ExitStatus.CONFIG
+    except CodedError as error:
+        _complain(error)
+        return ExitStatus.STATE if error.code in ("A2101", "A2102") else ExitStatus.FAILED
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="cdc", description="Keeps the cloud's copy of an ERP database the same as the ERP.")
+    parser.add_argument("--config", type=Path, default=DEFAULT_CONFIG, help="the agent's file, or a folder of files")
+    parser.add_argument("--version", action="version", version=f"cdc {version('erp-cdc')}")
+    verbs = parser.add_subparsers(required=True, metavar="VERB")
+
+    def add(name: str, act: Callable[[argparse.Namespace], int], about: str) -> argparse.ArgumentParser:
+        verb = verbs.add_parser(name, help=about, description=about)
+        verb.set_defaults(verb=act)
+        return verb
+
+    add("run", _run, "run the agent until SIGTERM or SIGINT")
+    add("check", _check, "read the configuration and name every mistake")
+    add("status", _status, "show what the running agent does")
+    add("reload", _reload, "have the running agent read its configuration again")
+    doctor = add("doctor", _doctor, "look for everything a new installation gets wrong")
+    doctor.add_argument("company", nargs="?", default="")
+    install = add("install", _install, "create or upgrade change tracking in the ERP database")
+    install.add_argument("company", nargs="?", default="")
+    uninstall = add("uninstall", _uninstall, "remove everything of ours from the ERP database")
+    uninstall.add_argument("company")
+    enrolment = add("enrol", _enrol, "become the company's agent, with a one-time code from the cloud")
+    enrolment.add_argument("company")
+    enrolment.add_argument("code")
+    sync = add("sync", _sync, "look for changes now")
+    sync.add_argument("company")
+    sync.add_argument("channel", nargs="?", default="")
+    sync.add_argument("--full", action="store_true", help="read everything anew")
+    sync.add_argument("--next", action="store_true", help="with --full: at the next scheduled run")
+    restored = add("restored", _restored, "say what the ERP database is, after a restored backup was noticed")
+    restored.add_argument("company")
+    restored.add_argument("choice", choices=["real", "copy"])
+    takeover = add("takeover", _takeover, "make this installation the one that serves the company")
+    takeover.add_argument("company")
+    demo = add("demo", _demo, "show it all on a generated company: ERP, agent and cloud on this machine")
+    demo.add_argument("--once", action="store_true", help="stop after a while, compare both sides, exit 0 only if equal")
+    demo.add_argument("--dir", type=Path, default=None, help="keep everything in this folder")
+    demo.add_argument("--seed", type=int, default=2026)
+    demo.add_argument("--employees", type=int, default=300)
+    demo.add_argument("--years", type=int, default=3)
+    return parser
+
+
+# -- verbs -----------------------------------------------------------------------------------------------------------------
+
+
+def _run(options: argparse.Namespace) -> int:
+    return host.run(_daemon(options.config))
+
+
+async def _daemon(path: Path) -> ExitStatus:
+    loaded, texts = load_files(path)
+    config = loaded.required()
+    logs.configure(config.agent.log.format, config.agent.log.level)
+    with host.state_lock(config.agent.state), host.Signals() as signals:
+        return await Daemon(path, loaded, texts, system_runtime(), version("erp-cdc")).run(signals)
+
+
+def _check(options: argparse.Namespace) -> int:
+    problems = check(options.config)
+    for problem in problems:
+        _complain(problem)
+    if problems:
+        return ExitStatus.CONFIG
+    _say(f"{options.config}: no mistakes")
+    return ExitStatus.OK
+
+
+def _status(options: argparse.Namespace) -> int:
+    sys.stdout.write(render_status(_client(options).status()))
+    return ExitStatus.OK
+
+
+def _reload(options: argparse.Namespace) -> int:
+    done = _client(options).reload()
+    _say(done.message, *done.details)
+    return ExitStatus.OK
+
+
+def _sync(options: argparse.Namespace) -> int:
+    request = SyncRequest(options.company, options.channel, full=options.full, when="next" if options.next else "now")
+    done = _client(options).sync(request)
+    _say(done.message, *done.details)
+    return ExitStatus.OK
+
+
+def _restored(options: argparse.Namespace) -> int:
+    _say(_client(options).restored(RestoredRequest(options.company, options.choice)).message)
+    return ExitStatus.OK
+
+
+def _takeover(options: argparse.Namespace) -> int:
+    _say(_client(options).takeover(TakeoverRequest(options.company)).message)
+    return ExitStatus.OK
+
+
+def _install(options: argparse.Namespace) -> int:
+    config = _config(options)
+    for company in _companies(config, options.company):
+        _say(*asyncio.run(_with_source(company, partial(_installed, company))))
+    return ExitStatus.OK
+
+
+def _uninstall(options: argparse.Namespace) -> int:
+    (company,) = _companies(_config(options), options.company)
+    _say(*asyncio.run(_with_source(company, _removed)))
+    return ExitStatus.OK
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    config = _config(options)
+    worst = ExitStatus.OK
+    for company in _companies(config, options.company):
+        findings = asyncio.run(_with_source(company, partial(_inspected, company)))
+        for finding in findings:
+            _show(company, finding)
+        if any(finding.severity is Severity.ERROR for finding in findings):
+            worst = ExitStatus.FAILED
+    return worst
+
+
+def _enrol(options: argparse.Namespace) -> int:
+    config = _config(options)
+    (company,) = _companies(config, options.company)
+    identity = asyncio.run(_enrolled(config, company, options.code, system_runtime()))
+    folder = config.agent.state / company.name
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    IdentityFile(folder / "journal.identity", system_runtime().durable).save(identity)
+    _say(f"{company.name}: enrolled at {config.cloud.url}")
+    return ExitStatus.OK
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from cdc.demo.run import Options, demo
+
+    return asyncio.run(
+        demo(
+            Options(once=options.once, folder=options.dir, seed=options.seed, employees=options.employees, years=options.years)
+        )
+    )
+
+
+# -- parts -----------------------------------------------------------------------------------------------------------------
+
+
+def _config(options: argparse.Namespace) -> Config:
+    loaded, _ = load_files(options.config)
+    return loaded.required()
+
+
+def _client(options: argparse.Namespace) -> Client:
+    return Client(_config(options).agent.state)
+
+
+def _companies(config: Config, name: str) -> list[Company]:
+    found = [company for company in config.companies if name in ("", company.name)]
+    if not found:
+        raise AgentError("A2513", "no such company in the configuration", where=name)
+    return found
+
+
+async def _with_source(company: Company, act: Callable[[Source], Awaitable[T]]) -> T:
+    source = open_source(company, system_runtime())
+    try:
+        return await act(source)
+    finally:
+        await source.close()
+
+
+async def _installed(company: Company, source: Source) -> list[str]:
+    return await source.install(company.datasets)
+
+
+async def _removed(source: Source) -> list[str]:
+    return await source.uninstall()
+
+
+async def _inspected(company: Company, source: Source) -> list[Finding]:
+    return await source.inspect(company.datasets)
+
+
+async def _enrolled(config: Config, company: Company, code: str, runtime: Runtime) -> Identity:
+    key = Ed25519PrivateKey.generate()
+    installation = runtime.new_id()
+    request = EnrolRequest(code=code, installation=installation, public_key=key.public_key().public_bytes_raw())
+    reply = await enrol(config.cloud.url, tls_context(config.cloud.ca), request)
+    if reply.company != company.name:
+        raise AgentError("A2607", f"the code is of the company {reply.company}", where=company.name)
+    return Identity(
+        installation=installation,
+        secret=b"",
+        epoch=0,
+        private_key=key.private_bytes_raw(),
+        cloud=config.cloud.url,
+        company=company.name,
+    )
+
+
+def _show(company: Company, finding: Finding) -> None:
+    mark = {"ok": "ok     ", "warning": "warning", "error": "ERROR  "}[finding.severity]
+    _say(f"{mark} {finding.code} {company.name}: {finding.where}: {finding.message}")
+    if finding.severity is not Severity.OK:
+        _say(*(f"        {line}" for line in (finding.remedy, finding.statement) if line))
+
+
+def _say(*lines: str) -> None:
+    for line in lines:
+        if line:
+            sys.stdout.write(line + "\n")
+
+
+def _complain(error: CodedError) -> None:
+    sys.stderr.write(f"{error}\n")
+    if error.remedy:
+        sys.stderr.write(f"    {error.remedy}\n")

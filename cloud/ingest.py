@@ -1,0 +1,369 @@
+"""shell: one agent's connection: proves who it is, stages its frames durably, applies each window whole, acknowledges.
+
+Two cumulative acks go back: **staged** (durable here, returns credits, the point to resume from) and **applied** (took effect
+together with the position, lets the journal trim). A window that arrived whole is applied straight from memory, which makes it
+staged and applied at once; a longer one is staged piece by piece, so that memory stays within the credits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple, cast
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from cloud.errors import CloudError, RegistryError
+from cloud.store.base import Applied, CompanyStore, Staged
+from cloud.store.registry import Agent, Grant
+from cloud.tenants import Tenant, Tenants
+from transport.codec import decode_body, decode_frame, is_stream, proof_text
+from transport.conversation import Conversation, LinkLost
+from transport.errors import RemoteProtocolError, TransportError
+from transport.frames import MIB, PROTOCOL, Ack, ChannelState, Hello, Kind, Ready, StreamMessage, Welcome
+from transport.runtime import Link, Runtime
+from transport.session import (
+    Delivered,
+    Ended,
+    Event,
+    HelloReceived,
+    Limits,
+    ProofReceived,
+    ReadyReceived,
+    Session,
+    Side,
+    Stalled,
+    State,
+)
+
+STAGE_BYTES = 2 * MIB  # unfinished window in memory before it is staged
+STAGE_DELAY = 0.25  # seconds without a new frame before an unfinished window is staged
+PROGRESS_EVERY = 1.0  # seconds between acks that only say that a long apply goes on
+FENCED_RETRY = 5.0  # seconds a connection that was fenced off waits
+RETRY_STORE = 30.0  # seconds an agent waits when the company's store has a fault
+
+
+class IngestSettings(NamedTuple):
+    """What the configuration grants each channel of an agent."""
+
+    software: str
+    credit_bytes: int = 8 * MIB
+    credit_frames: int = 512
+    limits: Limits = Limits()
+
+
+class Refusal(Exception):
+    """Ends the handshake with words for the agent; `retry_after` None: a person must act."""
+
+    def __init__(self, code: str, message: str, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.retry_after = retry_after
+
+
+def decode_stream(envelope: bytes) -> StreamMessage | None:
+    """The message of a stored stream frame; None: an optional one of a kind unknown here. Raises RemoteProtocolError."""
+    frame = decode_frame(envelope)
+    if not is_stream(frame.kind):
+        raise RemoteProtocolError("T1005", f"kind {frame.kind} is not a stream message")
+    return cast("StreamMessage | None", decode_body(frame))
+
+
+class _Channel:
+    """Frames of one channel on their way from the link into the store."""
+
+    def __init__(self, name: str, journal_id: bytes, state: ChannelState) -> None:
+        self.name = name
+        self.journal_id = journal_id
+        self.staged = state.staged
+        self.applied = state.applied
+        self.waiting: list[Staged] = []
+        self.waiting_bytes = 0
+        self.ends: list[int] = []  # seqs of window ends in `waiting`
+        self.arrived = asyncio.Event()
+
+    def add(self, frame_kind: int, staged: Staged) -> None:
+        """One more frame, in order."""
+        self.waiting.append(staged)
+        self.waiting_bytes += len(staged.envelope)
+        if frame_kind == Kind.WINDOW_END:
+            self.ends.append(staged.seq)
+        self.arrived.set()
+
+    def take_window(self) -> list[Staged]:
+        """The frames up to the first window end."""
+        count = self.ends.pop(0) - self.waiting[0].seq + 1
+        return self._take(count)
+
+    def take_all(self) -> list[Staged]:
+        """Every waiting frame, of a window that has not ended."""
+        return self._take(len(self.waiting))
+
+    def _take(self, count: int) -> list[Staged]:
+        taken, self.waiting = self.waiting[:count], self.waiting[count:]
+        self.waiting_bytes -= sum(len(frame.envelope) for frame in taken)
+        return taken
+
+
+class AgentConnection:
+    """One agent's connection from its hello to its end."""
+
+    def __init__(self, tenants: Tenants, settings: IngestSettings, runtime: Runtime) -> None:
+        self._tenants = tenants
+        self._settings = settings
+        self._runtime = runtime
+        self._hello: Hello | None = None
+        self._agent: Agent | None = None
+        self._nonce = b""
+        self._grant: Grant | None = None
+        self._tenant: Tenant | None = None
+        self._channels: dict[str, _Channel] = {}
+        self._workers: list[asyncio.Task[None]] = []
+        self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._gone = asyncio.Event()
+        self._conversation: Conversation | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    # -- life ------------------------------------------------------------------------------------------------------------
+
+    async def run(self, link: Link) -> None:
+        """Until the connection ends, for whatever reason; raises what ended it if that was a fault."""
+        session = Session(
+            Side.CLOUD,
+            self._runtime.clock.monotonic(),
+            self._settings.limits,
+            credit_bytes=self._settings.credit_bytes,
+            credit_frames=self._settings.credit_frames,
+        )
+        self._conversation = Conversation(session, link, self._runtime.clock)
+        self._task = asyncio.create_task(self._conversation.run(self._handle), name="ingest.conversation")
+        try:
+            done, _ = await asyncio.wait({self._task, self._failed}, return_when=asyncio.FIRST_COMPLETED)
+            for ended in done:
+                ended.result()
+        except Refusal:
+            return
+        finally:
+            await self._leave(link)
+
+    async def _leave(self, link: Link) -> None:
+        link.abort()
+        tasks = [task for task in (self._task, *self._workers) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if not self._failed.done():
+            self._failed.cancel()
+        if self._tenant is not None and self._tenant.connection is self:
+            self._tenant.connection = None
+        self._gone.set()
+
+    async def fence(self, code: str, message: str, retry_after: float | None) -> None:
+        """Ends this connection, saying why, and waits until it writes nothing more."""
+        if self._conversation is not None and self._conversation.session.state is not State.CLOSED:
+            self._conversation.session.refuse(code, message, retry_after)
+            await self._conversation.sent()
+        if not self._failed.done():
+            self._failed.set_result(None)
+        await self._gone.wait()
+
+    # -- handshake -------------------------------------------------------------------------------------------------------
+
+    async def _handle(self, event: Event) -> None:
+        """Answers one event of the session."""
+        try:
+            match event:
+                case HelloReceived(hello):
+                    await self._challenge(hello)
+                case ProofReceived(signature):
+                    await self._welcome(signature)
+                case ReadyReceived(ready):
+                    await self._ready(ready)
+                case Delivered():
+                    self._delivered(event)
+                case Ended():
+                    raise LinkLost("T1013", "the agent said goodbye")
+                case Stalled(error):
+                    raise error
+                case _:
+                    pass
+        except Refusal as refusal:
+            await self._refuse(refusal)
+            raise
+        except CloudError as error:
+            answer = Refusal(error.code, error.message, None if isinstance(error, RegistryError) else RETRY_STORE)
+            await self._refuse(answer)
+            raise answer from error
+
+    async def _refuse(self, refusal: Refusal) -> None:
+        conversation = self._talk
+        conversation.session.refuse(refusal.code, refusal.message, refusal.retry_after)
+        await conversation.sent()
+
+    @property
+    def _talk(self) -> Conversation:
+        if self._conversation is None:
+            raise RuntimeError("no conversation before run()")
+        return self._conversation
+
+    async def _challenge(self, hello: Hello) -> None:
+        agent = await self._tenants.registry(lambda registry: registry.agent(hello.company))
+        self._hello, self._agent = hello, agent
+        self._nonce = self._runtime.new_id() + self._runtime.new_id()
+        self._talk.session.challenge(self._nonce)
+
+    async def _welcome(self, signature: bytes) -> None:
+        """The signature first: nothing of the company is said to, or changed by, somebody without its key."""
+        hello, agent = self._hello, self._agent
+        if hello is None:
+            raise RemoteProtocolError("T1005", "proof before hello")
+        if agent is None or not _signed(agent, hello, self._nonce, signature):
+            raise Refusal("C3018", "this installation's key is not the one enrolled for the company; enrol it again")
+        tenant = await self._tenants.tenant(hello.company)
+        async with tenant.entering:
+            self._grant = await self._enter(tenant, hello)
+            channels = await tenant.write(lambda store: store.channels())
+        self._talk.session.welcome(
+            Welcome(
+                protocol=min(PROTOCOL, hello.newest),
+                software=self._settings.software,
+                epoch=self._grant.epoch,
+                next_secret=self._grant.next_secret,
+                credit_bytes=self._settings.credit_bytes,
+                credit_frames=self._settings.credit_frames,
+                channels=channels,
+            )
+        )
+
+    async def _enter(self, tenant: Tenant, hello: Hello) -> Grant:
+        """Becomes the company's connection; the earlier one is fenced off and has stopped writing when this returns.
+
+        An old secret means two installations: both stop, since either may be the wrong one.
+        """
+        try:
+            grant = await self._tenants.registry(
+                lambda registry: registry.hello(hello.company, hello.installation, hello.secret, hello.epoch, hello.takeover)
+            )
+        except RegistryError as error:
+            if tenant.connection is not None and error.code in STOPS_BOTH:
+                await tenant.connection.fence(error.code, error.message, None)
+            raise
+        if tenant.connection is not None:
+            await tenant.connection.fence("C3016", "a newer connection of this company has taken over", FENCED_RETRY)
+        tenant.connection = self
+        self._tenant = tenant
+        return grant
+
+    async def _ready(self, ready: Ready) -> None:
+        tenant, grant, hello = self._tenant, self._grant, self._hello
+        if tenant is None or grant is None or hello is None:
+            raise RemoteProtocolError("T1005", "ready before welcome")
+        await self._tenants.registry(lambda registry: registry.confirm(hello.company, grant.next_secret))
+        for stream in ready.streams:
+            name, journal_id, next_seq = stream.channel, stream.journal_id, stream.next_seq
+            state = await tenant.write(partial(CompanyStore.adopt, channel=name, journal_id=journal_id, next_seq=next_seq))
+            channel = _Channel(name, journal_id, state)
+            self._channels[name] = channel
+            self._workers.append(asyncio.create_task(self._work(tenant, channel), name=f"ingest.{hello.company}.{name}"))
+
+    # -- stream ----------------------------------------------------------------------------------------------------------
+
+    def _delivered(self, event: Delivered) -> None:
+        channel = self._channels.get(event.channel)
+        if channel is None:
+            raise RemoteProtocolError("T1005", "a frame for a channel that was not announced", where=event.channel)
+        channel.add(event.frame.kind, Staged(event.frame.seq, event.frame.crc, event.envelope))
+
+    async def _work(self, tenant: Tenant, channel: _Channel) -> None:
+        """Stages and applies one channel's frames; a fault ends the connection, the agent sends again what was not staged."""
+        try:
+            while True:
+                await self._step(tenant, channel)
+        except (CloudError, TransportError) as error:
+            if not self._failed.done():
+                code, message = error.code, error.message
+                await self._talk.end(code, message)
+                self._failed.set_exception(error)
+        except Exception as error:  # noqa: BLE001  # the boundary of a connection: a defect ends it, not the service
+            if not self._failed.done():
+                self._failed.set_exception(error)
+
+    async def _step(self, tenant: Tenant, channel: _Channel) -> None:
+        if channel.ends:
+            await self._apply(tenant, channel, channel.take_window())
+        elif channel.waiting_bytes >= STAGE_BYTES or not await self._more(channel):
+            await self._stage(tenant, channel, channel.take_all())
+
+    async def _more(self, channel: _Channel) -> bool:
+        """Waits for the next frame; False when an unfinished window has waited long enough for one."""
+        channel.arrived.clear()
+        if not channel.waiting:
+            await channel.arrived.wait()
+            return True
+        try:
+            async with asyncio.timeout(STAGE_DELAY):
+                await channel.arrived.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    async def _stage(self, tenant: Tenant, channel: _Channel, frames: list[Staged]) -> None:
+        channel.staged = await tenant.write(lambda store: store.stage(channel.name, channel.journal_id, frames))
+        self._ack(Ack(channel=channel.name, staged=channel.staged, applied=channel.applied))
+
+    async def _apply(self, tenant: Tenant, channel: _Channel, tail: list[Staged]) -> None:
+        progress = self._progress(channel)
+        applied: Applied = await tenant.write(
+            lambda store: store.apply(channel.name, channel.journal_id, tail, decode_stream, progress)
+        )
+        channel.staged = channel.applied = applied.seq
+        self._ack(
+            Ack(
+                channel=channel.name,
+                staged=applied.seq,
+                applied=applied.seq,
+                withheld=applied.withheld,
+                held=applied.held,
+            )
+        )
+        tenant.moved()
+
+    def _progress(self, channel: _Channel) -> Callable[[int], None]:
+        """Says now and then that a long apply goes on, so that the agent's watchdog does not take it for a dead link."""
+        loop = asyncio.get_running_loop()
+        last = self._runtime.clock.monotonic()
+
+        def report(rows: int) -> None:
+            nonlocal last
+            now = self._runtime.clock.monotonic()
+            if now - last >= PROGRESS_EVERY:
+                last = now
+                note = Ack(channel=channel.name, staged=channel.staged, applied=channel.applied, progress=rows)
+                loop.call_soon_threadsafe(self._ack, note)
+
+        return report
+
+    def _ack(self, ack: Ack) -> None:
+        self._talk.session.ack(ack)
+        self._talk.flush()
+
+
+STOPS_BOTH = frozenset({"C3206"})  # an old installation secret
+
+
+def _signed(agent: Agent, hello: Hello, nonce: bytes, signature: bytes) -> bool:
+    if agent.revoked or agent.installation != hello.installation:
+        return False
+    try:
+        Ed25519PublicKey.from_public_bytes(agent.public_key).verify(
+            signature, proof_text(nonce, hello.company, hello.installation)
+        )
+    except InvalidSignature:
+        return False
+    return True
+
+
+__all__ = ["AgentConnection", "ChannelState", "IngestSettings", "decode_stream"]
