@@ -207,16 +207,18 @@ class StatusBoard:
         services = self._company(company).services if company else self.services
         old = services.get(report.name)
         last = old.problem if old else None
-        if report.problem is None and report.failures:
+        if report.problem is None and report.failures and report.state is ServiceState.RUNNING:
             report = msgspec.structs.replace(report, problem=last)
         elif report.problem and last and report.failures > 1 and last.code == report.problem.code:
             report = msgspec.structs.replace(report, problem=msgspec.structs.replace(report.problem, since=last.since))
         services[report.name] = report
 
     def stopped(self, company: str, problem: Problem | None) -> None:
-        """The company stopped as a whole, or goes on again."""
+        """The company stopped as a whole; or (None) its services are about to start, and what the last ones said is history."""
         if company:
             self._company(company).stopped = problem
+        if problem is None:
+            (self._company(company).services if company else self.services).clear()
 
     def health(self, now: datetime) -> Health:
         """Everything, as it stands now."""

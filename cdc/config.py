@@ -171,7 +171,7 @@ def listen_problem(listen: str) -> str:
     host, port = split_listen(listen)
     if not re.fullmatch(r"\d{1,5}", port, re.ASCII) or int(port) > 65_535:
         return 'must be an address and a port such as "127.0.0.1:8470"'
-    return "" if is_loopback(host) else "must be a loopback address such as 127.0.0.1: others must not reach health and control"
+    return "" if is_loopback(host) else "must be a loopback address such as 127.0.0.1: others must not give orders"
 
 
 def split_listen(listen: str) -> tuple[str, str]:
@@ -225,9 +225,11 @@ class _Reader:
         self._places: dict[str, str] = {}  # company, agent, cloud -> where it was first seen
         self._agent: AgentSettings | None = None
         self._cloud: CloudSettings | None = None
+        self._base = Path()  # where relative paths begin that stand in no file
 
     def file(self, text: Text) -> None:
         where = text.path.name
+        self._base = text.path.parent if not self._base.parts else self._base
         if text.content is None:
             self._problems.append(ProgramStopped("A2001", text.problem, where=where))
             return
@@ -250,7 +252,7 @@ class _Reader:
     def result(self) -> Loaded:
         if "cloud" not in self._places and not any(p.code in ("A2001", "A2002") for p in self._problems):
             self._add([Problem("cloud", "is missing: [cloud] with url", "")])
-        agent = self._agent if "agent" in self._places else AgentSettings()
+        agent = self._agent if "agent" in self._places else AgentSettings(state=self._base / AgentSettings().state)
         config = None
         if agent is not None and self._cloud is not None:
             config = Config(agent=agent, cloud=self._cloud, companies=tuple(self._companies.values()))
@@ -375,9 +377,9 @@ def _datasets(items: Any, channels: list[str], where: str, path: str) -> tuple[l
 def _clashes(table: _CompanyTable) -> Iterator[tuple[str, str]]:
     """Settings of a company that are possible alone, but not together."""
     if table.window_limit > table.journal_limit:
-        yield "window_limit", "must not be greater than journal_limit: such a window would never fit"
+        yield "window_limit", "must not be greater than journal_limit, or it never fits"
     if table.retention < table.poll * HEARTBEAT_POLLS:
-        yield "retention", f"must be at least {HEARTBEAT_POLLS} times poll: changes would be gone before they are read"
+        yield "retention", f"must be at least {HEARTBEAT_POLLS} times poll, or changes are gone unread"
     names = [c.name for c in table.channel]
     for name in sorted({n for n in names if names.count(n) > 1}):
         yield f"channel[{name}]", "is declared twice"

@@ -150,7 +150,7 @@ def read_door(state: Path) -> Door:
         raise AgentError("A2515", "the state folder names no running agent", where=str(state)) from error
     except PermissionError as error:
         raise AgentError("A2511", "this user may not read the control token", where=str(path)) from error
-    except (OSError, msgspec.DecodeError) as error:
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
         raise AgentError("A2515", f"cannot be read ({type(error).__name__})", where=str(path)) from error
     if exposed:
         raise AgentError("A2511", "the control token is open to other users: restart the agent for a new one", where=str(path))
@@ -162,5 +162,5 @@ def _decoded(status: int, answer: bytes, kind: type[R], url: str) -> R:
         if status < 300:
             return msgspec.json.decode(answer, type=kind)
         raise Refusal(msgspec.json.decode(answer, type=ErrorBody))
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise AgentError("A2515", f"something else answered there (status {status})", where=url) from error

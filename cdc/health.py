@@ -214,7 +214,7 @@ def _host_of(header: str) -> str:
 def _decoded(body: bytes, kind: type[B]) -> B:
     try:
         return msgspec.json.decode(body, type=kind)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         detail = str(error) if isinstance(error, msgspec.ValidationError) else "is not JSON"
         raise AgentError("A2514", detail) from error
 

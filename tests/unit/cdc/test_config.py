@@ -56,7 +56,7 @@ channel = "hrr"
 """
     assert messages(text) == [
         'A2003 agent.toml: agent.grase: is not a setting; did you mean "grace"?',
-        "A2003 agent.toml: agent.listen: must be a loopback address such as 127.0.0.1: others must not reach health and control",
+        "A2003 agent.toml: agent.listen: must be a loopback address such as 127.0.0.1: others must not give orders",
         "A2003 agent.toml: cloud.url: must be an address such as https://cloud.example",
         'A2003 agent.toml: company[acme].poll: must be a duration such as "15m", "12h", "1s" or "500ms", but is a whole number',
         'A2004 agent.toml: company[acme].dataset[employee].channel: "hrr" is not a channel of this company',
@@ -102,6 +102,10 @@ def test_paths_are_relative_to_the_file() -> None:
     assert source.path == Path("/etc/cdc/erp.db")
 
 
+def test_the_state_folder_is_beside_the_file_also_where_no_agent_table_stands() -> None:
+    assert good(HEAD + company()).agent.state == Path("/etc/cdc/state")
+
+
 def test_absolute_paths_stay() -> None:
     config = good(HEAD + company().replace("erp.db", "/data/erp.db"))
     assert config.companies[0].source.path == Path("/data/erp.db")
@@ -117,11 +121,11 @@ def test_absolute_paths_stay() -> None:
         ),
         (
             HEAD + company("acme", 'journal_limit = "16 MiB"\nwindow_limit = "17 MiB"'),
-            "A2004 agent.toml: company[acme].window_limit: must not be greater than journal_limit: such a window would never fit",
+            "A2004 agent.toml: company[acme].window_limit: must not be greater than journal_limit, or it never fits",
         ),
         (
             HEAD + company("acme", 'poll = "1h"\nretention = "2d"'),
-            "A2004 agent.toml: company[acme].retention: must be at least 60 times poll: changes would be gone before they are read",
+            "A2004 agent.toml: company[acme].retention: must be at least 60 times poll, or changes are gone unread",
         ),
         (
             HEAD + company("acme", "", '[[company.channel]]\nname = "hr"\n[[company.channel]]\nname = "hr"\n'),
@@ -143,13 +147,22 @@ def test_absolute_paths_stay() -> None:
             HEAD + company().replace('"sqlite"', '"oracle"'),
             'A2003 agent.toml: company[acme].source.kind: must be one of "sqlite"',
         ),
-        (HEAD + company().replace('kind = "sqlite", ', ""), 'A2003 agent.toml: company[acme].source.kind: must be one of "sqlite"'),
+        (
+            HEAD + company().replace('kind = "sqlite", ', ""),
+            'A2003 agent.toml: company[acme].source.kind: must be one of "sqlite"',
+        ),
         (HEAD + '[[company]]\nname = "acme"\n', "A2003 agent.toml: company[acme].source: is missing"),
-        (HEAD + company("Acme!"), "A2003 agent.toml: company[#1].name: must be a-z, 0-9, - and _, beginning with a letter, 40 at most"),
+        (
+            HEAD + company("Acme!"),
+            "A2003 agent.toml: company[#1].name: must be a-z, 0-9, - and _, beginning with a letter, 40 at most",
+        ),
         (HEAD + "[company]\n", "A2003 agent.toml: company: must be written [[company]], with two brackets"),
         (HEAD.replace("1", "2", 1) + company(), "A2003 agent.toml: version: must be 1"),
         (company().replace("[[", "version = 1\n[["), "A2003 cloud: is missing: [cloud] with url"),
-        (HEAD + company(datasets=dataset("a", "colour = 1")), "A2003 agent.toml: company[acme].dataset[a].colour: is not a setting"),
+        (
+            HEAD + company(datasets=dataset("a", "colour = 1")),
+            "A2003 agent.toml: company[acme].dataset[a].colour: is not a setting",
+        ),
     ],
 )
 def test_a_mistake_is_said_with_its_key_path(text: str, expected: str) -> None:
@@ -241,7 +254,9 @@ def test_every_default_that_the_example_shows_is_the_default() -> None:
     assert load([Text(path, shown)]) == load([text])
 
 
-@pytest.mark.parametrize("nasty", ["a = " + "[" * 100_000, "version = 1\n" + "[a]" * 3, "\x00", "company = 3", "[[company]]\n" * 3])
+@pytest.mark.parametrize(
+    "nasty", ["a = " + "[" * 100_000, "version = 1\n" + "[a]" * 3, "\x00", "company = 3", "[[company]]\n" * 3]
+)
 def test_any_text_gives_problems_and_no_exception(nasty: str) -> None:
     assert loaded(nasty).problems
     assert loaded(HEAD + nasty).problems
@@ -271,7 +286,9 @@ def test_a_change_in_a_company_concerns_that_company(before: str, after: str, ex
 
 def test_what_needs_a_restart_of_the_program_is_said() -> None:
     old = good(HEAD + company())
-    new = good(HEAD + '[agent]\nlisten = "127.0.0.1:9999"\nstate = "other"\nfresh = "5m"\n[agent.log]\nlevel = "debug"\n' + company())
+    new = good(
+        HEAD + '[agent]\nlisten = "127.0.0.1:9999"\nstate = "other"\nfresh = "5m"\n[agent.log]\nlevel = "debug"\n' + company()
+    )
     assert diff(old, new) == Changes(live=("agent.log", "agent.fresh"), restart=("agent.state", "agent.listen"))
 
 
@@ -286,7 +303,9 @@ def test_loopback_addresses_may_listen(listen: str) -> None:
     assert listen_problem(listen) == ""
 
 
-@pytest.mark.parametrize("listen", ["0.0.0.0:80", "[::]:80", "8470", "127.0.0.1", "erp.local:80", "127.0.0.1:65536", "127.0.0.1:x", ""])
+@pytest.mark.parametrize(
+    "listen", ["0.0.0.0:80", "[::]:80", "8470", "127.0.0.1", "erp.local:80", "127.0.0.1:65536", "127.0.0.1:x", ""]
+)
 def test_other_addresses_may_not(listen: str) -> None:
     assert listen_problem(listen)
 

@@ -36,7 +36,7 @@ def written(form: LogFormat, write, level: str = "debug") -> str:
 
 
 def test_a_line_of_json_has_action_and_fields() -> None:
-    (line,) = [json.loads(x) for x in written(LogFormat.JSON, lambda log: log.info("capture.window", rows=3)).splitlines()]
+    (line,) = [json.loads(x) for x in written(LogFormat.JSON, lambda out: out.info("capture.window", rows=3)).splitlines()]
     assert line["time"].endswith("Z")
     del line["time"]
     assert line == {
@@ -50,7 +50,7 @@ def test_a_line_of_json_has_action_and_fields() -> None:
 
 
 def test_a_line_of_text_reads_well() -> None:
-    text = written(LogFormat.TEXT, lambda log: log.warning("capture.full", "the journal is full", path="a b", rows=3))
+    text = written(LogFormat.TEXT, lambda out: out.warning("capture.full", "the journal is full", path="a b", rows=3))
     assert text.split(" ", 1)[1] == 'WARNING capture.full the journal is full company=acme channel=hr path="a b" rows=3\n'
 
 
@@ -64,14 +64,14 @@ def test_plain_logging_calls_look_the_same() -> None:
 
 def test_times_are_utc_whatever_the_zone_of_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
     moment = datetime(2026, 3, 1, 12, tzinfo=timezone(timedelta(hours=5)))
-    (line,) = [json.loads(x) for x in written(LogFormat.JSON, lambda log: log.info("x.y", due=moment)).splitlines()]
+    (line,) = [json.loads(x) for x in written(LogFormat.JSON, lambda out: out.info("x.y", due=moment)).splitlines()]
     assert line["due"] == "2026-03-01T07:00:00Z"
     assert abs(datetime.fromisoformat(line["time"]) - datetime.now(UTC)) < timedelta(minutes=5)
 
 
 def test_our_own_errors_are_written_whole() -> None:
     error = Transient("A2103", "no room", where="acme")
-    (line,) = [json.loads(x) for x in written(LogFormat.JSON, lambda log: log.warning("a.b", error=error)).splitlines()]
+    (line,) = [json.loads(x) for x in written(LogFormat.JSON, lambda out: out.warning("a.b", error=error)).splitlines()]
     assert (line["code"], line["error"], line["where"]) == ("A2103", "A2103 acme: no room", "acme")
     assert "stack" not in line
 
@@ -84,7 +84,9 @@ def raising() -> Exception:
         except ValueError as inner:
             raise KeyError(PLANTED) from inner
     except KeyError as error:
-        return ExceptionGroup(PLANTED, [error, UnicodeEncodeError("utf-8", PLANTED, 0, 3, PLANTED), OSError(28, "No space left")])
+        return ExceptionGroup(
+            PLANTED, [error, UnicodeEncodeError("utf-8", PLANTED, 0, 3, PLANTED), OSError(28, "No space left")]
+        )
 
 
 @pytest.mark.parametrize("form", list(LogFormat))
@@ -111,7 +113,7 @@ def test_a_planted_value_reaches_no_line(form: LogFormat) -> None:
 @pytest.mark.parametrize("form", list(LogFormat))
 def test_odd_values_make_no_second_line_and_no_exception(form: LogFormat) -> None:
     odd = {"a": "line\nbreak\x1b[31m", "b": "\ud800", "c": {1: [b"x", {2}]}, "d": object, "e": float("nan"), "f": "x" * 10_000}
-    text = written(form, lambda log: log.info("a.b", "words\nand\x1b[31m more", **odd))
+    text = written(form, lambda out: out.info("a.b", "words\nand\x1b[31m more", **odd))
     assert len(text.splitlines()) == 1
     assert "\x1b" not in text
     assert len(text) < 4_000
@@ -134,5 +136,5 @@ def test_the_level_is_that_of_the_product_and_libraries_only_warn() -> None:
 def test_a_second_configuration_replaces_the_first() -> None:
     first = io.StringIO()
     configure(LogFormat.TEXT, "info", first)
-    assert written(LogFormat.JSON, lambda log: log.info("a.b")).count("\n") == 1
+    assert written(LogFormat.JSON, lambda out: out.info("a.b")).count("\n") == 1
     assert first.getvalue() == ""

@@ -339,7 +339,8 @@ def test_metrics_have_every_channel_and_company() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "text"), [(0.04, "0.0 s"), (59.9, "59 s"), (61, "1 min 1 s"), (7_300, "2 h 1 min"), (90_000, "1 d 1 h"), (-5, "0.0 s")]
+    ("seconds", "text"),
+    [(0.04, "0.0 s"), (59.9, "59 s"), (61, "1 min 1 s"), (7_300, "2 h 1 min"), (90_000, "1 d 1 h"), (-5, "0.0 s")],
 )
 def test_spans_read_well(seconds: float, text: str) -> None:
     assert span(seconds) == text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import logging
 from collections.abc import Awaitable, Callable, Iterator
@@ -128,7 +129,7 @@ def test_a_passing_error_restarts_the_service_after_a_wait_and_leaves_the_others
     stage, _ = play(scenario)
     began = stage.times("uplink began")
     assert len(began) == 4
-    assert all(later > earlier for earlier, later in zip(began, began[1:], strict=False))
+    assert all(later > earlier for earlier, later in itertools.pairwise(began))
     assert len(stage.times("capture began")) == 1
     assert stage.service("acme", "uplink").total == 3
 
@@ -140,7 +141,7 @@ def test_failures_in_a_row_wait_longer_and_no_wait_is_over_a_minute() -> None:
 
     stage, _ = play(scenario)
     began = stage.times("uplink began")
-    waits = [b - a for a, b in zip(began, began[1:], strict=False)]
+    waits = [b - a for a, b in itertools.pairwise(began)]
     assert len(began) == 61
     assert max(waits[:3]) <= 2.0
     assert max(waits) <= 60.0
