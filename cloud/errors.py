@@ -303,7 +303,7 @@ _entries(
         "C3208": (
             "Company is stopped by the operator",
             "The operator of the service has suspended the company.",
-            "Ask the operator; `cdc-cloud company resume` ends it.",
+            "Ask the operator of the service.",
         ),
         "C3209": (
             "Enrolment code is not known",
@@ -332,15 +332,10 @@ _entries(
         ),
         "C3214": (
             "Token is not known",
-            "The company has no token of this name.",
-            "`cdc-cloud token list` shows the tokens.",
+            "The application has no token that is still valid for this company.",
+            "Compare the ids with what was given to `cdc-cloud token add`.",
         ),
         "C3215": (
-            "Token exists",
-            "The company has a token of this name that is not revoked.",
-            "Choose another name, or revoke the token first.",
-        ),
-        "C3216": (
             "Secret was not the one granted",
             "The agent confirmed another secret than it was given at its last hello: a newer hello came in between.",
             "Nothing: the newer connection stands.",
