@@ -276,3 +276,205 @@ _entries(
         ),
     }
 )
+
+# SQLite source, and what every source says of databases, datasets and rows
+_entries(
+    {
+        "A2201": (
+            "ERP database is locked",
+            "Another program holds the database longer than the agent waits.",
+            "Tried again by itself. If it stays so, look for a program that keeps a transaction open or holds the file alone.",
+        ),
+        "A2202": (
+            "ERP database is missing",
+            "There is no file at the path that the configuration names. The agent never creates one.",
+            "Mend the path, or bring the file back; check that the disk or share it lies on is there.",
+        ),
+        "A2203": (
+            "File is not a database",
+            "The file at the path is something else, or encrypted.",
+            "Mend the path in the configuration.",
+        ),
+        "A2204": (
+            "ERP database is not in WAL mode",
+            "In the other journal modes a reader blocks writers of the ERP, and a writer blocks readers.",
+            "Run `PRAGMA journal_mode = WAL;` once on the database while nobody uses it (the mode stays), then start again.",
+        ),
+        "A2205": (
+            "Product is not installed in the ERP database",
+            "The product's own tables (_cdc_...) are not there: never installed, removed, or lost with an older backup.",
+            "Run `cdc install`.",
+        ),
+        "A2206": (
+            "ERP database is damaged",
+            "SQLite found that the file's inner order is broken.",
+            "Run `PRAGMA integrity_check;`, restore the ERP from a backup, and check the disk.",
+        ),
+        "A2207": (
+            "ERP database cannot be read or written",
+            "The operating system refused: a full disk, a lost network share, a limit of the machine.",
+            "It is tried again by itself. Look at the disk the database lies on.",
+        ),
+        "A2208": (
+            "No permission for the ERP database",
+            "The agent's user cannot write the file or its folder; WAL mode needs both, also for reading.",
+            "Give the agent's user the right to write the file and its folder.",
+        ),
+        "A2209": (
+            "Structures in the ERP database are from a newer version",
+            "A newer version of the product installed or upgraded them.",
+            "Run that version, or a newer one.",
+        ),
+        "A2210": (
+            "ERP database file was replaced",
+            "The file at the path is another one than the one the agent has open: a restore, or a copy put in its place.",
+            "The agent connects again by itself and checks which history it finds.",
+        ),
+        "A2211": (
+            "Table changed while it was read",
+            "The structure of the database was changed at this moment.",
+            "It is looked at and read again by itself.",
+        ),
+        "A2212": (
+            "Statement was ended",
+            "The agent is going down, or gave the work up.",
+            "None.",
+        ),
+        "A2213": (
+            "ERP database was restored at this moment",
+            "Between reading a window and noting it in the database, its history became another.",
+            "The agent looks again by itself and says what it finds.",
+        ),
+        "A2214": (
+            "Change records were removed",
+            "Somebody deleted from the product's change log in the ERP database.",
+            "The datasets are read anew by themselves. Leave tables named _cdc_... alone.",
+        ),
+        "A2221": (
+            "Table not found",
+            "The dataset names a table that the database does not have.",
+            "Mend `table` of the dataset, or remove the dataset.",
+        ),
+        "A2222": (
+            "Not an ordinary table",
+            "The dataset names a view, a virtual table or an inner table; changes of those cannot be tracked.",
+            "Name the tables that lie under it.",
+        ),
+        "A2223": (
+            "Table has no usable key",
+            "Nothing unique tells the table's rows apart.",
+            "Give the table a primary key, or name columns with a unique index in `key`.",
+        ),
+        "A2224": (
+            "Column not found",
+            "The dataset names a column that the table does not have, or leaves out one that its key needs.",
+            "Mend `columns`, `exclude`, `types` or `key` of the dataset.",
+        ),
+        "A2225": (
+            "Column type is not known",
+            "The column is declared with a type (or none) that does not say how to read it.",
+            'Say it in the dataset: types = { column = "TEXT" }, or exclude the column.',
+        ),
+        "A2226": (
+            "Decimal is wider than the database keeps",
+            "SQLite stores numbers of such a column with 15 digits; more would be lost without a word.",
+            "Declare the column TEXT_DECIMAL(precision, scale), or say in `types` that fewer digits are enough.",
+        ),
+        "A2227": (
+            "Filter is not allowed",
+            "A filter is one condition on the row's own columns, and says the same of the same row at any time.",
+            "Mend `filter` of the dataset.",
+        ),
+        "A2228": (
+            "Table is too wide",
+            "The table has more columns, or a longer column name, than the copy can keep.",
+            "Exclude columns, or rename the one that is named.",
+        ),
+        "A2229": (
+            "Collation is not known",
+            "The key compares texts in a way the agent cannot repeat.",
+            "Name another key in `key`, or give the column one of the database's own collations.",
+        ),
+        "A2230": (
+            "Table cannot be read",
+            "The database refused the statement; a computed column may use a function that only the ERP's program has.",
+            "Exclude the column that the message names.",
+        ),
+        "A2231": (
+            "Tracking of a table was lost",
+            "The table was rebuilt, or an index that tracking depends on was changed; what changed since is not recorded.",
+            "None: it is tracked again and read anew by itself. If not, run `cdc install`.",
+        ),
+        "A2232": (
+            "Table is not tracked",
+            "The dataset is new, or the product's structures were not upgraded after the configuration was changed.",
+            "Run `cdc install`.",
+        ),
+        "A2233": (
+            "Table cannot be tracked without harm",
+            "With the product's triggers the ERP's own statements would fail; nothing was changed.",
+            "Report the message, with the table's and its indexes' definitions.",
+        ),
+        "A2234": (
+            "Change log is large",
+            "Records older than the retention are not removed.",
+            "Let the agent run, or shorten the retention.",
+        ),
+        "A2235": (
+            "Texts are not kept as UTF-8",
+            "The database was made with another encoding; damaged texts in it cannot be recognised.",
+            "Make the database anew in UTF-8 when there is an occasion.",
+        ),
+        # -- why a row is withheld -------------------------------------------------------------------------------------
+        "A2301": (
+            "NULL in a key",
+            "A row without a whole key cannot be told from others.",
+            "Give the row a key in the ERP.",
+        ),
+        "A2302": (
+            "Cell is of another kind than its column",
+            "SQLite lets anything stand in a column: here text in a number's place, or bytes in a text's.",
+            "Mend the value in the ERP, or say in `types` how to read the column.",
+        ),
+        "A2303": (
+            "Text is not valid UTF-8",
+            "Bytes of another encoding were stored as text.",
+            "Mend the text in the ERP.",
+        ),
+        "A2304": (
+            "Text has half of a surrogate pair",
+            "A character was cut in two; what is left is no Unicode text.",
+            "Mend the text in the ERP.",
+        ),
+        "A2305": (
+            "Text has the character U+0000",
+            "Databases and applications cannot keep it.",
+            "Remove it in the ERP.",
+        ),
+        "A2306": (
+            "Value is not of its type's form",
+            "A date that does not exist, or is written in another way; a guid or a truth value that is none.",
+            'Mend the value in the ERP, or read the column as it is: types = { column = "TEXT" }.',
+        ),
+        "A2307": (
+            "Number does not fit its column",
+            "The number has more digits, before or after the point, than the column is declared with.",
+            "Mend the value in the ERP, or give the column more digits in `types`.",
+        ),
+        "A2308": (
+            "Row is too large",
+            "A cell makes its row larger than can travel; it was not read.",
+            "Exclude the column, or shorten the value in the ERP.",
+        ),
+        "A2309": (
+            "Key is too long",
+            "The key takes more bytes than a key may have.",
+            "Shorten it in the ERP, or name another key in `key`.",
+        ),
+        "A2310": (
+            "Number is not finite",
+            "The cell holds an infinity, which other databases refuse.",
+            "Mend the value in the ERP.",
+        ),
+    }
+)

@@ -1,0 +1,401 @@
+"""pure: cells as SQLite stores them -> canonical column lists, and which rows are withheld for which cell.
+
+Every column is first looked at as a whole by the C code of list, set, str and sum (5 to 100 ns a cell); only a column with
+something unusual in it is looked at cell by cell. Reasons never contain the content.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from math import isfinite
+from typing import NamedTuple, cast
+
+from cdc.sources.sqlite.types import EXACT_DIGITS
+from transport.frames import MAX_KEY, Batch, Cell, Column, Op, Type, Withheld
+from transport.values import (
+    bad_cells,
+    canonical_date,
+    canonical_datetime,
+    canonical_datetimeoffset,
+    canonical_decimal,
+    canonical_guid,
+    canonical_time,
+    check_cell,
+)
+
+
+class BadText(bytes):
+    """A TEXT cell whose bytes are not UTF-8; a BLOB cell is plain `bytes`."""
+
+    __slots__ = ()
+
+
+class LongKey(bytes):
+    """The beginning of a key cell that is longer than a key may be."""
+
+    __slots__ = ()
+
+
+class TooBig(NamedTuple):
+    """Stands for a cell that was not fetched, or makes its row too large."""
+
+
+TOO_BIG = TooBig()
+
+Stored = Cell | TooBig
+_Problem = tuple[str, str]  # code, detail
+_NULL = type(None)
+_BOOLS = {0: False, 1: True, None: None}
+_TEXTS = frozenset({Type.TEXT, Type.XML, Type.JSON})
+_CLASS = {int: "INTEGER", float: "REAL", str: "TEXT", bytes: "BLOB", _NULL: "NULL"}
+_MANY = 64  # key cells up to this many characters in all need no look at each
+
+
+class Converted(NamedTuple):
+    """Columns in canonical form, as long as the rows were, and the rows that cannot travel (their cells mean nothing)."""
+
+    columns: list[list[Cell]]
+    withheld: dict[int, Withheld]
+
+
+def convert(columns: Sequence[Column], cells: Sequence[Sequence[Stored]]) -> Converted:
+    """Whole columns at once; `cells` has one sequence a column. The first bad cell of a row, in column order, is its reason."""
+    result: list[list[Cell]] = []
+    withheld: dict[int, Withheld] = {}
+    limit = _key_limit(columns)
+    for column, stored in zip(columns, cells, strict=True):
+        good = _WHOLE[column.type](column, stored)
+        if good is None or (column.key and _too_long(column, good, limit)):
+            good = _one_by_one(column, stored, limit, withheld)
+        result.append(good)
+    return Converted(result, withheld)
+
+
+def _key_limit(columns: Sequence[Column]) -> int:
+    """Encoded bytes that one cell of a key may have, so that no key is over MAX_KEY."""
+    return (MAX_KEY - 16) // max(1, sum(1 for column in columns if column.key)) - 9
+
+
+def _one_by_one(column: Column, stored: Sequence[Stored], limit: int, withheld: dict[int, Withheld]) -> list[Cell]:
+    result: list[Cell] = []
+    for i, cell in enumerate(stored):
+        value, problem = _one(column, cell, limit)
+        if problem:
+            withheld.setdefault(i, Withheld(problem[0], column.name, problem[1]))
+        result.append(value)
+    return result
+
+
+def _one(column: Column, cell: Stored, limit: int) -> tuple[Cell, _Problem | None]:
+    """Convert one cell; a bad one of a key becomes something short that still tells rows apart."""
+    problem = _class_problem(column, cell)
+    if problem is None:
+        if cell is None:
+            return None, None
+        plain = cast("Cell", cell)
+        value = _ONE[column.type](column, plain)
+        problem = _unfit(column, plain) if value is None else _key_problem(column, plain, value, limit)
+        if problem is None:
+            return value, None
+    return (shown(cell) if column.key else None), problem
+
+
+def _class_problem(column: Column, cell: Stored) -> _Problem | None:
+    if cell is None:
+        if column.key:
+            return "A2301", "NULL in a key"
+        return None if column.nullable else ("A2302", "NULL in a column without NULLs")
+    if isinstance(cell, TooBig):
+        return "A2308", "the cell makes its row larger than can travel"
+    if isinstance(cell, LongKey):
+        return "A2309", "the key is too long"
+    if isinstance(cell, BadText):
+        return ("A2304", "half of a surrogate pair") if _is_surrogate(cell) else ("A2303", "text that is not UTF-8")
+    if type(cell) not in _STORED[column.type]:
+        return "A2302", f"{_CLASS[type(cell)]} in a column read as {column.type.value}"
+    return None
+
+
+def _is_surrogate(text: bytes) -> bool:
+    try:
+        text.decode("utf-8", "surrogatepass")
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _unfit(column: Column, cell: Cell) -> _Problem:
+    if column.type in _TEXTS:
+        return "A2305", "text with U+0000"
+    if column.type is Type.DECIMAL:
+        return "A2307", f"not a number of {column.precision} digits with {column.scale} after the point"
+    if column.type is Type.FLOAT:
+        return "A2310", "a number that is not finite"
+    if column.type is Type.BOOL:
+        return "A2306", "neither 0 nor 1"
+    return "A2306", check_cell(column, cell) or f"not a canonical {column.type.value}"
+
+
+def _key_problem(column: Column, cell: Cell, value: Cell, limit: int) -> _Problem | None:
+    """Two keys that the ERP holds apart must not become one: what a key column has as text must be canonical already."""
+    if not column.key:
+        return None
+    if type(cell) is str and value != cell:
+        return (
+            "A2306",
+            f'a key that is not a canonical {column.type.value}; read it as it is: types = {{ {column.name} = "TEXT" }}',
+        )
+    return ("A2309", "the key is too long") if _too_long(column, [value], limit) else None
+
+
+def _too_long(column: Column, cells: Sequence[Cell], limit: int) -> bool:
+    if column.type is Type.BYTES:
+        return max(map(len, cast("Sequence[bytes]", cells)), default=0) > limit
+    if column.type not in _TEXTS:
+        return False
+    texts = cast("Sequence[str]", cells)
+    return max(map(len, texts), default=0) * 4 > limit and max(len(text.encode()) for text in texts) > limit
+
+
+def shown(cell: Stored) -> Cell:
+    """A key cell that cannot be carried, as something that can: only to tell withheld rows apart."""
+    if isinstance(cell, TooBig):
+        return None
+    if isinstance(cell, (str, bytes)):
+        data = cell.encode() if isinstance(cell, str) else bytes(cell)
+        if isinstance(cell, (BadText, LongKey)) or len(data) > _MANY:
+            return hashlib.blake2b(data, digest_size=16).digest()
+    return cell
+
+
+# -- a whole column: its canonical list, or None when something in it needs a closer look ------------------------------------
+
+
+def _ints(column: Column, cells: Sequence[Stored]) -> list[Cell] | None:
+    numbers = cast("Sequence[int]", cells)
+    try:
+        if type(sum(numbers)) is int:  # a float, a text or a NULL among them makes it another type or an error
+            return list(numbers)
+    except TypeError:
+        pass
+    return _of({int}, column, cells)
+
+
+def _of(kinds: set[type], column: Column, cells: Sequence[Stored]) -> list[Cell] | None:
+    allowed = kinds | {_NULL} if column.nullable else kinds
+    return list(cast("Sequence[Cell]", cells)) if set(map(type, cells)) <= allowed else None
+
+
+def _floats(column: Column, cells: Sequence[Stored]) -> list[Cell] | None:
+    result = _of({float}, column, cells)
+    if result is None:
+        return None
+    finite = all(map(isfinite, cast("list[float]", result if None not in result else [c for c in result if c is not None])))
+    return result if finite else None
+
+
+def _bools(column: Column, cells: Sequence[Stored]) -> list[Cell] | None:
+    try:
+        result: list[Cell] = list(map(_BOOLS.__getitem__, cast("Sequence[int]", cells)))
+    except KeyError:
+        return None
+    return result if column.nullable or None not in result else None
+
+
+def _texts(column: Column, cells: Sequence[Stored]) -> list[Cell] | None:
+    texts = cast("Sequence[str]", cells)
+    try:
+        joined = "".join(texts)
+    except TypeError:
+        if not column.nullable:
+            return None
+        try:
+            joined = "".join([text for text in texts if text is not None])
+        except TypeError:
+            return None
+    return None if "\0" in joined else list(texts)
+
+
+def _bytes(column: Column, cells: Sequence[Stored]) -> list[Cell] | None:
+    return _of({bytes}, column, cells)
+
+
+def _checked(column: Column, cells: Sequence[Stored]) -> list[Cell] | None:
+    """Texts with a canonical form; where they repeat, each is looked at once."""
+    plain = cast("Sequence[Cell]", cells)
+    distinct = set(plain)
+    if bad_cells(column, list(distinct) if len(distinct) * 2 < len(plain) else plain):
+        return None
+    return list(plain)
+
+
+def _decimals(column: Column, cells: Sequence[Stored]) -> list[Cell] | None:
+    kinds = set(map(type, cells))
+    if _NULL in kinds and not column.nullable:
+        return None
+    kinds.discard(_NULL)
+    if kinds == {str}:
+        return _checked(column, cells)
+    if not kinds <= {int, float} or column.precision > EXACT_DIGITS:
+        return None
+    numbers = cast("Sequence[float | None]", cells)
+    distinct = set(numbers)
+    if None not in distinct and len(distinct) * 2 >= len(numbers):
+        return cast("list[Cell] | None", _written(column, cast("list[float]", list(numbers))))
+    distinct.discard(None)
+    few = cast("list[float]", list(distinct))
+    written = _written(column, few)
+    if written is None:
+        return None
+    table: dict[float | None, Cell] = dict(zip(few, written, strict=True))
+    table[None] = None
+    return list(map(table.__getitem__, numbers))
+
+
+def _written(column: Column, numbers: list[float]) -> list[str] | None:
+    """Numbers with exactly `scale` digits, all at once; None if one of them has no such form."""
+    if not numbers:
+        return []
+    bound = _bound(column.precision - column.scale)
+    if not -bound < min(numbers) <= max(numbers) < bound:
+        return None
+    texts = (f"%.{column.scale}f," * len(numbers) % tuple(numbers)).split(",")
+    texts.pop()
+    back = list(map(float, texts))
+    if back == numbers:
+        return texts
+    for i, (number, same) in enumerate(zip(numbers, back, strict=True)):
+        if number != same:
+            exact = _one_decimal(column, number)
+            if exact is None:
+                return None
+            texts[i] = cast("str", exact)
+    return texts
+
+
+@lru_cache(64)
+def _bound(digits: int) -> int:
+    return int(10**digits)
+
+
+_Whole = Callable[[Column, Sequence[Stored]], list[Cell] | None]
+_WHOLE: dict[Type, _Whole] = {
+    Type.INT: _ints,
+    Type.DECIMAL: _decimals,
+    Type.FLOAT: _floats,
+    Type.BOOL: _bools,
+    Type.BYTES: _bytes,
+    **dict.fromkeys(_TEXTS, _texts),
+    **dict.fromkeys((Type.DATE, Type.TIME, Type.DATETIME, Type.DATETIMEOFFSET, Type.GUID), _checked),
+}
+
+
+# -- one cell: its canonical form, or None when it has none ------------------------------------------------------------
+
+
+def _one_text(_: Column, cell: Cell) -> Cell:
+    return None if "\0" in cast("str", cell) else cell
+
+
+def _one_json(column: Column, cell: Cell) -> Cell:
+    """Write numbers as text again: a column declared JSON has NUMERIC affinity, which makes a number of the text `12`."""
+    if type(cell) is int:
+        return str(cell)
+    if type(cell) is float:
+        return repr(cell) if isfinite(cell) else None
+    return _one_text(column, cell)
+
+
+def _one_decimal(column: Column, cell: Cell) -> Cell:
+    """Write a number; a REAL counts as the 15 digits that SQLite shows of it, so that 0.1 + 0.2 is 0.3."""
+    number = cast("str | int | float", cell)
+    found = canonical_decimal(number, column.precision, column.scale)
+    if found is None and type(number) is float and column.precision <= EXACT_DIGITS:
+        found = canonical_decimal(f"{number:.{EXACT_DIGITS}g}", column.precision, column.scale)
+    return found
+
+
+def _one_float(_: Column, cell: Cell) -> Cell:
+    number = float(cast("float", cell))
+    return number if isfinite(number) and number == cell else None
+
+
+def _one_bool(_: Column, cell: Cell) -> Cell:
+    return _BOOLS.get(cast("int", cell))
+
+
+_One = Callable[[Column, Cell], Cell]
+_ONE: dict[Type, _One] = {
+    Type.INT: lambda _, cell: cell,
+    Type.DECIMAL: _one_decimal,
+    Type.FLOAT: _one_float,
+    Type.BOOL: _one_bool,
+    Type.TEXT: _one_text,
+    Type.XML: _one_text,
+    Type.JSON: _one_json,
+    Type.BYTES: lambda _, cell: cell,
+    Type.DATE: lambda _, cell: canonical_date(cast("str", cell)),
+    Type.TIME: lambda c, cell: canonical_time(cast("str", cell), c.scale),
+    Type.DATETIME: lambda c, cell: canonical_datetime(cast("str", cell), c.scale),
+    Type.DATETIMEOFFSET: lambda c, cell: canonical_datetimeoffset(cast("str", cell), c.scale),
+    Type.GUID: lambda _, cell: canonical_guid(cast("str", cell)),
+}
+_STORED: dict[Type, frozenset[type]] = {
+    Type.INT: frozenset({int}),
+    Type.DECIMAL: frozenset({int, float, str}),
+    Type.FLOAT: frozenset({float, int}),
+    Type.BOOL: frozenset({int}),
+    Type.BYTES: frozenset({bytes}),
+    Type.JSON: frozenset({str, int, float}),
+    **dict.fromkeys(
+        (Type.TEXT, Type.XML, Type.DATE, Type.TIME, Type.DATETIME, Type.DATETIMEOFFSET, Type.GUID), frozenset({str})
+    ),
+}
+
+
+# -- batches -----------------------------------------------------------------------------------------------------------------
+
+
+class Target(NamedTuple):
+    """What the batches of one read are for; `keys` and `values` are the columns in the order they are selected."""
+
+    dataset: str
+    schema_id: bytes
+    generation: int
+    keys: Sequence[Column]
+    values: Sequence[Column]
+
+
+def batch(target: Target, rows: Sequence[Sequence[Stored]], gone: Sequence[Sequence[Stored]] = ()) -> Batch | None:
+    """Rows (key cells, then value cells) and keys that are gone, as one batch; None when nothing of it can be told.
+
+    First come the upserts, then what is withheld, then the deletes. A key that is gone and could not travel never did.
+    """
+    width = len(target.keys)
+    found = convert([*target.keys, *target.values], list(zip(*rows, strict=True))) if rows else Converted([], {})
+    lost = convert(target.keys, list(zip(*gone, strict=True))) if gone else Converted([], {})
+    count, upserts = len(rows), found.columns
+    held = sorted(found.withheld)
+    if held:
+        upserts = _without(found.columns, found.withheld)
+    deletes = _without(lost.columns, lost.withheld) if lost.withheld else lost.columns
+    deleted = len(deletes[0]) if deletes else 0
+    keys: list[list[Cell]] = []
+    for k in range(width):
+        key = upserts[k] if upserts else []
+        if held:
+            key = key + [found.columns[k][i] for i in held]
+        keys.append(key + deletes[k] if deleted else key)
+    ops = bytes([Op.UPSERT]) * (count - len(held)) + bytes([Op.WITHHELD]) * len(held) + bytes([Op.DELETE]) * deleted
+    if not ops:
+        return None
+    values = upserts[width:] if upserts else [[] for _ in target.values]
+    reasons = [found.withheld[i] for i in held]
+    return Batch(target.dataset, target.schema_id, target.generation, ops, keys, values, reasons)
+
+
+def _without(columns: list[list[Cell]], rows: dict[int, Withheld]) -> list[list[Cell]]:
+    keep = [i for i in range(len(columns[0])) if i not in rows]
+    return [[column[i] for i in keep] for column in columns]
