@@ -8,58 +8,22 @@ from collections.abc import Awaitable, Callable, Mapping
 import msgspec
 from aiohttp import web
 
+from cloud.documents import ParameterError, Problem
 from cloud.errors import REGISTRY, ApiError, StoreError
+from cloud.routes import PROBLEM_JSON, STATUS
 from transport.errors import REGISTRY as WIRE
 
 log = logging.getLogger("cloud.api")
 
-PROBLEM_JSON = "application/problem+json"
 RETRY_AFTER = 10  # seconds, for what mends itself
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-STATUS = {
-    "C3301": 404,
-    "C3302": 405,
-    "C3303": 401,
-    "C3304": 403,
-    "C3305": 403,
-    "C3306": 400,
-    "C3307": 404,
-    "C3308": 404,
-    "C3309": 410,
-    "C3310": 410,
-    "C3311": 431,
-    "C3312": 500,
-    "C3313": 503,
-    "C3314": 503,
-    "C3315": 429,
-}
-"""The HTTP status of each code of the API."""
 
 HEADERS = {
     401: {"WWW-Authenticate": 'Bearer realm="erp-cdc"'},
     429: {"Retry-After": str(RETRY_AFTER)},
     503: {"Retry-After": str(RETRY_AFTER)},
 }
-
-
-class ParameterError(msgspec.Struct, frozen=True):
-    """What is wrong with one parameter."""
-
-    parameter: str
-    detail: str
-
-
-class Problem(msgspec.Struct, frozen=True, kw_only=True):
-    """An error document (RFC 9457)."""
-
-    code: str
-    title: str
-    status: int
-    detail: str
-    remedy: str
-    errors: list[ParameterError] = []
 
 
 def problem(
@@ -122,4 +86,4 @@ def _of_http(error: web.HTTPException) -> web.StreamResponse:
     return problem(code, error.status, error.reason)
 
 
-__all__ = ["PROBLEM_JSON", "STATUS", "ParameterError", "Problem", "answered", "problem", "problem_middleware"]
+__all__ = ["answered", "problem", "problem_middleware"]

@@ -183,7 +183,7 @@ def _hint(word: str, known: Iterable[str]) -> str:
 
 
 def _value(value: Any, annotation: Any, path: str, report: _Report) -> Any:
-    plain, metas = _bare(annotation)
+    plain, metas = unannotated(annotation)
     origin = get_origin(plain)
     if origin in (Union, types.UnionType):
         return _union(value, plain, path, report)
@@ -198,7 +198,8 @@ def _value(value: Any, annotation: Any, path: str, report: _Report) -> Any:
     return _leaf(value, annotation, plain, metas, path, report)
 
 
-def _bare(annotation: Any) -> tuple[Any, list[msgspec.Meta]]:
+def unannotated(annotation: Any) -> tuple[Any, list[msgspec.Meta]]:
+    """Split an annotation into the plain type and its limits and descriptions."""
     if get_origin(annotation) is Annotated:
         plain, *metas = get_args(annotation)
         return plain, [m for m in metas if isinstance(m, msgspec.Meta)]
@@ -213,7 +214,7 @@ def _is_tables(value: Any, plain: Any) -> bool:
     return (
         isinstance(value, list)
         and any(isinstance(item, Mapping) for item in value)
-        and _is_struct(_bare(get_args(plain)[0])[0])
+        and _is_struct(unannotated(get_args(plain)[0])[0])
     )
 
 
@@ -237,8 +238,8 @@ def _union(value: Any, plain: Any, path: str, report: _Report) -> Any:
     members = [m for m in get_args(plain) if m is not type(None)]
     if len(members) == 1:
         return _value(value, members[0], path, report)
-    if isinstance(value, Mapping) and all(_is_struct(_bare(m)[0]) for m in members):
-        return _tagged(value, [_bare(m)[0] for m in members], path, report)
+    if isinstance(value, Mapping) and all(_is_struct(unannotated(m)[0]) for m in members):
+        return _tagged(value, [unannotated(m)[0] for m in members], path, report)
     for member in members:
         mistakes: list[Problem] = []
         found = _value(value, member, path, _collector(mistakes))
@@ -288,7 +289,7 @@ def _path(value: Any) -> Path:
 
 def _checked(value: Any, annotation: Any, path: str, report: _Report) -> Any:
     """Limits on the length of a list."""
-    _, metas = _bare(annotation)
+    _, metas = unannotated(annotation)
     for meta in metas if value is not _BAD else []:
         if meta.min_length is not None and len(value) < meta.min_length:
             report(path, f"must have at least {meta.min_length} entries" if meta.min_length > 1 else "must not be empty")
@@ -320,7 +321,7 @@ def _kind(value: object) -> str:
 
 
 def _expected(annotation: Any) -> str:
-    plain, metas = _bare(annotation)
+    plain, metas = unannotated(annotation)
     unit = _unit(metas)
     if unit is not None:
         return unit.value
@@ -337,7 +338,7 @@ def _one_of(values: Iterable[Any]) -> str:
 
 
 def _choices(annotation: Any) -> list[str]:
-    plain, _ = _bare(annotation)
+    plain, _ = unannotated(annotation)
     if get_origin(plain) is Literal:
         return [str(v) for v in get_args(plain)]
     return [str(m.value) for m in plain] if isinstance(plain, type) and issubclass(plain, enum.Enum) else []
@@ -345,7 +346,7 @@ def _choices(annotation: Any) -> list[str]:
 
 def _reason(value: Any, annotation: Any, metas: list[msgspec.Meta], unit: _Unit | None, message: str) -> str:
     """Words for what msgspec refused; the value itself is not repeated: it could be a secret in the wrong place."""
-    plain, _ = _bare(annotation)
+    plain, _ = unannotated(annotation)
     choices = _choices(annotation)
     if choices:
         return f"must be {_expected(annotation)}" + (
