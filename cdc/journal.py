@@ -11,14 +11,14 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
 
 import msgspec
 
-from cdc.errors import Transient
+from cdc.errors import AgentError, Transient
 from cdc.journal_file import PAGE, JournalDamaged, JournalFile
 from cdc.journal_identity import Identity, IdentityFile
 from transport.codec import KINDS, raw_body, schema_id, seal
@@ -91,12 +91,26 @@ class Journal:
         return self._file.problems()
 
     def _load(self) -> None:
-        with self._file.transaction("journal.open") as db:
-            rows = db.execute(f"SELECT {_COLUMNS} FROM channel").fetchall()
-            for number, name, *rest in rows:
-                self._numbers[name] = number
-                self._channels[name] = JournalChannel(name, *rest)
+        with self._commit("journal.open") as db:
+            self._read_channels()
+            for name in self._channels:
                 db.execute("DELETE FROM frame WHERE id > ? AND id < ?", self._open_range(name))
+
+    def _read_channels(self) -> None:
+        for number, name, *rest in self._file.connection.execute(f"SELECT {_COLUMNS} FROM channel"):
+            self._numbers[name] = number
+            self._channels[name] = JournalChannel(name, *rest)
+
+    @contextlib.contextmanager
+    def _commit(self, step: str, *, sync: bool = True) -> Iterator[sqlite3.Connection]:
+        """Run a transaction; after an error only the file knows whether it was committed, so the channels are read again."""
+        try:
+            with self._file.transaction(step, sync=sync) as db:
+                yield db
+        except BaseException:
+            with contextlib.suppress(AgentError), self._file.errors():
+                self._read_channels()
+            raise
 
     # -- identity and settings -----------------------------------------------------------------------------------------
 
@@ -123,7 +137,7 @@ class Journal:
 
     def put(self, key: str, value: bytes | None) -> None:
         """Durably; None removes it."""
-        with self._file.transaction("journal.setting") as db:
+        with self._commit("journal.setting") as db:
             if value is None:
                 db.execute("DELETE FROM setting WHERE key = ?", (key,))
             else:
@@ -177,12 +191,19 @@ class Journal:
             rows.close()
             return found
 
+    def position_at(self, channel: str, seq: int) -> bytes | None:
+        """Return the position at the end of the kept window whose last frame is `seq`; None: no kept window ends there."""
+        with self._file.lock, self._file.errors():
+            sql = "SELECT position FROM span WHERE channel = ? AND last_seq = ?"
+            row = self._file.connection.execute(sql, (self._numbers.get(channel), seq)).fetchone()
+        return None if row is None else row[0]
+
     def staged(self, channel: str, seq: int) -> None:
         """Note that the cloud has durably received all frames up to `seq`; never goes back within a journal id."""
         with self._file.lock:
             state = self._acknowledged(channel, seq)
             if seq > state.staged:
-                with self._file.transaction("journal.staged", sync=False) as db:
+                with self._commit("journal.staged", sync=False) as db:
                     db.execute("UPDATE channel SET staged = ? WHERE name = ?", (seq, channel))
                 self._channels[channel] = msgspec.structs.replace(state, staged=seq)
 
@@ -193,7 +214,7 @@ class Journal:
             if seq <= state.applied:
                 return
             new = msgspec.structs.replace(state, applied=seq, staged=max(seq, state.staged))
-            with self._file.transaction("journal.applied") as db:
+            with self._commit("journal.applied") as db:
                 number, base = self._numbers[channel], self._base(channel)
                 spans = "FROM span WHERE channel = ? AND last_seq <= ?"
                 ends = db.execute(f"SELECT last_seq, position, bytes {spans} ORDER BY last_seq", (number, seq)).fetchall()
@@ -210,7 +231,7 @@ class Journal:
         """Start a new journal id whose first window follows `position` (b"": from nothing). Frames and an open window go."""
         with self._file.lock:
             state = JournalChannel(channel, self._new_id(), 1, 0, position, position, 0, 0, 0)
-            with self._file.transaction("journal.restart") as db:
+            with self._commit("journal.restart") as db:
                 number = self._numbers.get(channel) or self._next_number()
                 low = number << _SEQ_BITS
                 db.execute("DELETE FROM frame WHERE id > ? AND id < ?", (low, low + (1 << _SEQ_BITS)))
@@ -236,10 +257,16 @@ class Journal:
     def room(self, channel: str) -> int:
         """Bytes a new window of this channel may use; each other channel keeps half of an equal share for itself."""
         with self._file.lock:
-            names = {*self._channels, channel}
-            share = (self.limit - self.reserve) // (2 * len(names))
-            others = sum(max(0, share - self._kept(name)) for name in names - {channel})
+            others = sum(max(0, self._share(channel) - self._kept(name)) for name in self._channels if name != channel)
             return max(0, self.limit - self.reserve - self.used() - others)
+
+    def capacity(self, channel: str) -> int:
+        """Bytes `room` gives when everything is applied: what a window of this channel may ever have."""
+        with self._file.lock:
+            return self.limit - self.reserve - self._share(channel) * (len({*self._channels, channel}) - 1)
+
+    def _share(self, channel: str) -> int:
+        return (self.limit - self.reserve) // (2 * len({*self._channels, channel}))
 
     def _kept(self, channel: str) -> int:
         state, writer = self._channels.get(channel), self._writers.get(channel)
@@ -277,18 +304,18 @@ class Journal:
             sql = "SELECT 1 FROM frame WHERE id > ? AND id < ? LIMIT 1"
             if self._file.connection.execute(sql, (low, high)).fetchone() is None:
                 return
-        with self._file.transaction("journal.abandon", sync=False) as db:
+        with self._commit("journal.abandon", sync=False) as db:
             db.execute("DELETE FROM frame WHERE id > ? AND id < ?", (low, high))
 
     def flush_open(self, writer: WindowWriter, frames: Sequence[Stored]) -> None:
         """Write frames of a window that is not complete; the window's end, which syncs the same log, makes them durable."""
         with self._file.lock:
             self._check(writer)
-            with self._file.transaction("journal.frames", sync=False) as db:
+            with self._commit("journal.frames", sync=False) as db:
                 self._insert(db, writer.channel, frames)
 
     def complete(
-        self, writer: WindowWriter, frames: Sequence[Stored], position: bytes, settle: Iterable[str]
+        self, writer: WindowWriter, frames: Sequence[Stored], position: bytes, settle: Mapping[str, bytes]
     ) -> JournalChannel:
         """End a window: its last frames, its schemas and its position become durable in one transaction."""
         with self._file.lock:
@@ -296,11 +323,11 @@ class Journal:
             state, number = self._channels[writer.channel], self._numbers[writer.channel]  # acks may have come meanwhile
             last = state.last_seq + writer.frames
             new = msgspec.structs.replace(state, last_seq=last, position=position, bytes=state.bytes + writer.size)
-            with self._file.transaction("journal.window") as db:
+            with self._commit("journal.window") as db:
                 self._insert(db, writer.channel, frames)
                 db.execute("INSERT INTO span VALUES(?, ?, ?, ?)", (number, last, position, writer.size))
                 db.executemany("INSERT INTO carried VALUES(?, ?)", [(number, id_) for id_ in writer.new_schemas])
-                db.executemany("DELETE FROM setting WHERE key = ?", [(key,) for key in settle])
+                db.executemany("DELETE FROM setting WHERE key = ? AND value = ?", list(settle.items()))
                 self._save(db, new)
             self._channels[writer.channel] = new
             del self._writers[writer.channel]
@@ -371,9 +398,9 @@ class WindowWriter:
             self._buffer.clear()
             self._buffered = 0
 
-    def complete(self, position: bytes, settle: Iterable[str] = ()) -> JournalChannel:
-        """Make the window durable with the position it reaches; the settings `settle` go in the same transaction."""
-        return self._journal.complete(self, self._buffer, position, settle)
+    def complete(self, position: bytes, settle: Mapping[str, bytes] | None = None) -> JournalChannel:
+        """Make the window durable with the position it reaches; settings that still have the values in `settle` go with it."""
+        return self._journal.complete(self, self._buffer, position, settle or {})
 
     def abandon(self) -> None:
         """Discard it; idempotent, nothing after `complete`."""

@@ -58,8 +58,8 @@ def judge(
 ) -> Verdict:
     """Decide for each described dataset.
 
-    `asked`: datasets to read anew for a reason from outside; `accepted`: the incarnation a person declared to be the real one;
-    `once`: datasets that belong to the cloud after their first load.
+    `asked`: datasets to read anew for a reason from outside, unless there is a graver one; `accepted`: the incarnation a person
+    declared to be the real one; `once`: datasets that belong to the cloud after their first load.
     """
     if position is not None and (stop := _stop(position, facts, accepted)):
         return Verdict(stop=stop)
@@ -75,7 +75,7 @@ def judge(
             verdict.paused[name] = problem
         elif name in once and settled(mark, loads.get(name)):
             verdict.keep.append(name)
-        elif reason := everything or (asked or {}).get(name) or _lost(position, found, state, mark):
+        elif reason := everything or _lost(position, found, state, mark) or (asked or {}).get(name):
             verdict.load[name] = reason
         else:
             verdict.keep.append(name)

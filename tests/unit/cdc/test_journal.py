@@ -241,9 +241,11 @@ def test_a_schema_of_an_abandoned_window_is_written_again(journal: Journal) -> N
 
 def test_settings_are_removed_with_the_window_that_settles_them(journal: Journal) -> None:
     journal.put("next_full:hr", b"1")
+    journal.put("other", b"new")
     with journal.window("hr") as window:
-        window.complete(b"p", settle=["next_full:hr"])
+        window.complete(b"p", settle={"next_full:hr": b"1", "other": b"old"})
     assert journal.get("next_full:hr") is None
+    assert journal.get("other") == b"new"
 
 
 def test_a_full_journal_refuses_and_takes_again_when_there_is_room(path: Path) -> None:
