@@ -31,7 +31,7 @@ MAX_KEY = 4 * KIB  # encoded key
 MAX_CELLS = 512 * KIB  # rows times columns of one batch; a batch of BATCH_TARGET bytes cannot reach it
 MAX_SMALL = 1 * MIB  # decompressed body of every kind but BATCH
 
-Cell: TypeAlias = None | bool | int | float | str | bytes
+Cell: TypeAlias = bool | int | float | str | bytes | None
 """One canonical value, see `transport.values`."""
 
 Frozen = {"array_like": True, "frozen": True, "gc": False}
@@ -80,6 +80,7 @@ class ChannelState(msgspec.Struct, array_like=True, frozen=True):
     staged: int  # last seq of the contiguous prefix that is durable
     applied: int  # last seq that took effect; the end of a window
     position: bytes  # opaque; the position of the last window applied; b"" before the first
+    check: int = 0  # `transport.resume.staged_check` of the frames applied + 1 to staged; 0: not told, or none
 
 
 class Hello(msgspec.Struct, array_like=True, frozen=True):
@@ -149,7 +150,7 @@ class Bye(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Ping(msgspec.Struct, array_like=True, frozen=True):
-    """Either side: are you there?"""
+    """Either side: say that you are there."""
 
     token: int
 
@@ -161,7 +162,7 @@ class Pong(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Ack(msgspec.Struct, array_like=True, frozen=True):
-    """Cloud: cumulative state of one channel. One that repeats earlier numbers, with a greater `progress`, is progress of a long apply."""
+    """Cloud: cumulative state of one channel. The same numbers with a greater `progress`: a long apply goes on."""
 
     channel: str
     staged: int

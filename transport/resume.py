@@ -6,6 +6,8 @@ within a journal id; where they would have to, the journal starts another id.
 
 from __future__ import annotations
 
+from binascii import crc32
+from collections.abc import Iterable
 from typing import Protocol, TypeAlias
 
 import msgspec
@@ -61,28 +63,36 @@ class Fresh(msgspec.Struct, frozen=True):
 Decision: TypeAlias = Continue | Adopt | Fresh
 
 
-def resume(journal: Kept | None, cloud: ChannelState | None, position_at_applied: bytes | None = None) -> Decision:
+def resume(
+    journal: Kept | None, cloud: ChannelState | None, position_at_applied: bytes | None = None, check: int | None = None
+) -> Decision:
     """Decide how one channel continues. None: the journal (the cloud) knows nothing of the channel.
 
-    `position_at_applied`: the position in the journal's own WINDOW_END numbered `cloud.applied`, if it is still kept. A folder
-    restored from a backup counts on from an old number: only positions show that equal numbers are not equal frames.
+    A folder restored from a backup counts on from an old number: equal numbers need not be equal frames. What tells them
+    apart, each as the journal has it, None where it no longer keeps the frames: `position_at_applied`, the position in its
+    frame `cloud.applied`, b"" if that is no WINDOW_END; `check`, the `staged_check` of its frames from there to `cloud.staged`.
     """
     if cloud is None:
-        return Continue(1) if journal is not None and _whole(journal) and not journal.base_position else Fresh()
-    if journal is not None and journal.journal_id == cloud.journal_id:
-        if _same_history(journal, cloud, position_at_applied):
-            return Continue(cloud.staged + 1)
-    elif journal is not None and _whole(journal) and journal.base_position == cloud.position:
-        return Continue(1)  # adopted before, and the link ended before the cloud heard of the new id
+        whole = journal is not None and journal.first_seq == 1 and not journal.base_position
+        return Continue(1) if whole else Fresh()
+    if (
+        journal is not None
+        and journal.journal_id == cloud.journal_id
+        and _same_history(journal, cloud, position_at_applied, check)
+    ):
+        return Continue(cloud.staged + 1)
     return Adopt(cloud.position) if cloud.position else Fresh()
 
 
-def _whole(journal: Kept) -> bool:
-    """Nothing was trimmed: every frame since the id began is there, schemas included."""
-    return journal.first_seq == 1
+def staged_check(checksums: Iterable[int]) -> int:
+    """Condense the crc32 of consecutive frames, in order; 0 for none. Both sides compute it over what they durably have."""
+    check = 0
+    for checksum in checksums:
+        check = crc32(checksum.to_bytes(4, "big"), check)
+    return check
 
 
-def _same_history(journal: Kept, cloud: ChannelState, position_at_applied: bytes | None) -> bool:
+def _same_history(journal: Kept, cloud: ChannelState, position_at_applied: bytes | None, check: int | None) -> bool:
     """Neither ahead of the journal, nor gone back before what it keeps, nor another history under the same numbers."""
     if not journal.first_seq - 1 <= cloud.staged <= journal.last_seq:
         return False
@@ -91,4 +101,5 @@ def _same_history(journal: Kept, cloud: ChannelState, position_at_applied: bytes
         known = journal.base_position
     elif cloud.applied == journal.last_seq:
         known = journal.position
-    return known is None or known == cloud.position
+    same_position = known is None or known == cloud.position
+    return same_position and (not cloud.check or check is None or check == cloud.check)

@@ -53,7 +53,7 @@ MESSAGES: dict[str, Message] = {
     "hello": Hello(1, 1, "erp-cdc 0.1.0", "acme", b"i" * 16, b"s" * 32, 7, takeover=True),
     "challenge": Challenge(b"n" * 32),
     "proof": Proof(b"g" * 64),
-    "welcome": Welcome(1, "erp-cdc 0.1.0", 8, b"t" * 32, 8388608, 512, [ChannelState("hr", JOURNAL, 12, 10, b"position")]),
+    "welcome": Welcome(1, "erp-cdc 0.1.0", 8, b"t" * 32, 8388608, 512, [ChannelState("hr", JOURNAL, 12, 10, b"position", 77)]),
     "ready": Ready([Stream("hr", JOURNAL, 13), Stream("shop", b"k" * 16, 1)]),
     "refuse": Refuse("C3204", "this installation's key is not the one enrolled", 30.0),
     "bye": Bye("T1008", "the other side is silent"),
