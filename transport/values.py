@@ -185,41 +185,37 @@ def _good_texts(_: Column, cells: Sequence[Cell]) -> bool:
     texts = cast("Sequence[str]", cells)
     if sum(map(len, texts)) > _JOIN_LIMIT:
         return all("\0" not in text and _is_unicode(text) for text in texts)
-    joined = "".join(texts)
-    return "\0" not in joined and _is_unicode(joined)
+    try:
+        return b"\0" not in "".join(texts).encode()
+    except UnicodeEncodeError:
+        return False
 
 
 def _good_decimals(column: Column, cells: Sequence[Cell]) -> bool:
-    """Count what each cell must have once; the counts agree only when every cell is canonical."""
-    joined, rows, scale = _joined(cells, "\t\n"), len(cells), column.scale
-    if joined is None or joined.count(b"\n") != rows + 1:
+    """Count what each cell must have once, and look for what none may have."""
+    joined, scale = _joined(cells, "\n"), column.scale
+    if joined is None or joined.count(b"\n") != len(cells) + 1:
         return False
     shape, minus = joined.translate(_ZEROS), joined.count(b"-")
-    after_whole = b"." if scale else b"\t"
-    last = b"." + b"0" * scale + b"\t" if scale else b"0\t"
+    end = b"." if scale else b"\n"  # of the whole part
     whole = max(column.precision - scale, 1) if column.precision else len(joined)
     return (
-        not shape.translate(None, b"-.0\t\n")
-        and joined.count(b"\t") == rows + 1
-        and shape.count(last) == rows
-        and shape.count(b".") == (rows if scale else 0)
-        and shape.count(b"\n-0") == minus
-        and shape.count(b"\n0") == rows - minus
-        and b"0" * (whole + 1) + after_whole not in shape
-        and _good_zeros(column, joined, after_whole)
+        not shape.translate(None, b"-.0\n" if scale else b"-0\n")
+        and (not scale or shape.count(b".") == len(cells) == shape.count(b"." + b"0" * scale + b"\n"))
+        and b"\n" + end not in shape
+        and (not minus or shape.count(b"\n-0") == minus)
+        and b"0" * (whole + 1) + end not in shape
+        and _good_zeros(column, joined)
     )
 
 
-def _good_zeros(column: Column, joined: bytes, after_whole: bytes) -> bool:
-    zero, minus_zero = joined.count(b"\n0"), joined.count(b"\n-0")
-    if 0 < column.precision <= column.scale and zero + minus_zero != joined.count(b"\n") - 1:
+def _good_zeros(column: Column, joined: bytes) -> bool:
+    if 0 < column.precision <= column.scale and re.search(rb"\n-?[^0\n-]", joined):
         return False  # no digit fits before the point
-    nothing = b"\n-0" + (b"." + b"0" * column.scale if column.scale else b"") + b"\t"
-    return (
-        zero == joined.count(b"\n0" + after_whole)
-        and minus_zero == joined.count(b"\n-0" + after_whole)
-        and nothing not in joined
-    )
+    return (b"\n0" not in joined and b"-0" not in joined) or not _BAD_ZERO.search(joined)
+
+
+_BAD_ZERO = re.compile(rb"\n(-?0[0-9]|-0(\.0*)?\n)")
 
 
 def _good_guids(_: Column, cells: Sequence[Cell]) -> bool:
