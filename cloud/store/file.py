@@ -43,7 +43,8 @@ class SqliteFile:
         self._migrations = migrations
         self._application = application
         self._cache = cache
-        self._lock = threading.RLock()
+        self._lock = threading.RLock()  # held by the one that writes
+        self._connections = threading.Lock()  # held for a moment; a reader never waits for the writer
         self._all: list[sqlite3.Connection] = []
         self._idle: queue.LifoQueue[sqlite3.Connection | None] = queue.LifoQueue()
         for _ in range(readers):
@@ -61,8 +62,9 @@ class SqliteFile:
         """Idempotent; an open transaction is rolled back."""
         with self._lock:
             self._closed = True
-            while self._all:
-                self._all.pop().close()
+            with self._connections:
+                while self._all:
+                    self._all.pop().close()
 
     @contextlib.contextmanager
     def write(self, step: str) -> Iterator[sqlite3.Connection]:
@@ -114,7 +116,7 @@ class SqliteFile:
         connection = sqlite3.connect(
             self.path, timeout=WAIT, isolation_level=None, check_same_thread=False, cached_statements=1024
         )
-        with self._lock:
+        with self._connections:
             self._all.append(connection)
         connection.execute(f"PRAGMA page_size={PAGE}")
         connection.execute(f"PRAGMA cache_size=-{self._cache // KIB}")
