@@ -224,10 +224,12 @@ async def _with_source(company: Company, act: Callable[[Source], Awaitable[T]]) 
 
 
 async def _installed(company: Company, source: Source) -> list[str]:
+    await source.open()
     return await source.install(company.datasets)
 
 
 async def _removed(source: Source) -> list[str]:
+    await source.open()
     return await source.uninstall()
 
 

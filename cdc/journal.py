@@ -154,9 +154,14 @@ class Journal:
         """None: the journal never had it, or was lost."""
         return self._channels.get(name)
 
-    def window(self, channel: str) -> WindowWriter:
-        """Open the channel's next window. A window still open there is abandoned."""
+    def window(self, channel: str, journal_id: bytes = b"") -> WindowWriter:
+        """Open the channel's next window. A window still open there is abandoned.
+
+        `journal_id`: that of the position the window is read from; raises Transient A2403 if the channel has another by now.
+        """
         with self._file.lock:
+            if journal_id and (channel not in self._channels or self._channels[channel].journal_id != journal_id):
+                raise restarted(channel)
             if (left := self._writers.get(channel)) is not None:
                 left.abandon()
             if channel not in self._channels:
@@ -192,11 +197,14 @@ class Journal:
             return found
 
     def position_at(self, channel: str, seq: int) -> bytes | None:
-        """Return the position at the end of the kept window whose last frame is `seq`; None: no kept window ends there."""
+        """Return the position in the frame `seq`; b"": it is kept and ends no window; None: it is not kept."""
         with self._file.lock, self._file.errors():
+            state = self._channels.get(channel)
+            if state is None or not state.first_seq <= seq <= state.last_seq:
+                return None
             sql = "SELECT position FROM span WHERE channel = ? AND last_seq = ?"
-            row = self._file.connection.execute(sql, (self._numbers.get(channel), seq)).fetchone()
-        return None if row is None else row[0]
+            row = self._file.connection.execute(sql, (self._numbers[channel], seq)).fetchone()
+        return b"" if row is None else row[0]
 
     def staged(self, channel: str, seq: int) -> None:
         """Note that the cloud has durably received all frames up to `seq`; never goes back within a journal id."""
@@ -343,13 +351,18 @@ class Journal:
 
     def _check(self, writer: WindowWriter) -> None:
         if self._writers.get(writer.channel) is not writer:
-            raise Transient("A2403", "the channel's position was changed while a window was written", where=writer.channel)
+            raise restarted(writer.channel)
         if self.used() > self.limit - self.reserve:
             raise Transient("A2103", f"the journal holds its limit of {self.limit} bytes", where=writer.channel)
 
     def _insert(self, db: sqlite3.Connection, channel: str, frames: Sequence[Stored]) -> None:
         base = self._base(channel)
         db.executemany("INSERT INTO frame VALUES(?, ?)", [(base + seq, envelope) for seq, envelope in frames])
+
+
+def restarted(channel: str) -> Transient:
+    """Make the error for a window that was read from a position which is no longer the channel's."""
+    return Transient("A2403", "the channel's position was changed while a window was written", where=channel)
 
 
 class WindowWriter:

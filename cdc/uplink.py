@@ -7,7 +7,7 @@ per channel and are trimmed when the cloud has applied them; channels take turns
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import NamedTuple, Protocol
 
 import msgspec
@@ -16,11 +16,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cdc.errors import CompanyStopped, Transient
 from cdc.journal import Identity, Journal, JournalChannel
 from transport.client import NotOurs, Unreachable, Untrusted
-from transport.codec import proof_text
+from transport.codec import decode_frame, proof_text
 from transport.conversation import Conversation, LinkLost
 from transport.errors import Refused, RemoteProtocolError, TransportError
 from transport.frames import KIB, OLDEST_PROTOCOL, PROTOCOL, Ack, ChannelState, Hello, Refuse, Stream, Welcome
-from transport.resume import Adopt, Continue, resume
+from transport.resume import Adopt, Continue, resume, staged_check
 from transport.runtime import Executor, Link, Runtime
 from transport.session import (
     Acked,
@@ -132,9 +132,7 @@ class Uplink:
             raise self._translate(error) from error
         except (ConnectionError, TimeoutError) as error:
             self.reports.link(LinkReport(state="closed", code="T1013", message=type(error).__name__))
-            raise Transient(
-                "A2602", f"the connection was lost: {type(error).__name__}", where=self.settings.company
-            ) from error
+            raise Transient("A2602", f"the connection was lost: {type(error).__name__}", where=self.settings.company) from error
 
     def _translate(self, error: TransportError) -> Transient:
         code = {Untrusted: "A2603", NotOurs: "A2604", Unreachable: "A2602"}.get(type(error), "A2602")
@@ -289,14 +287,30 @@ def _resume(journal: Journal, channels: Mapping[str, int], states: Mapping[str, 
 
 def _resume_channel(journal: Journal, name: str, state: ChannelState | None) -> Stream:
     kept = journal.channel(name)
-    at_applied = journal.position_at(name, state.applied) if kept is not None and state is not None else None
-    match resume(kept, state, at_applied):
+    at_applied = check = None
+    if kept is not None and state is not None and kept.first_seq - 1 <= state.applied <= state.staged <= kept.last_seq:
+        at_applied = journal.position_at(name, state.applied)
+        check = staged_check(_checksums(journal, name, state.applied, state.staged))
+    match resume(kept, state, at_applied, check):
         case Continue(next_seq) if kept is not None:
+            if state is not None:  # the last ack may have been lost with the link
+                journal.staged(name, state.staged)
+                journal.applied(name, state.applied)
             return Stream(name, kept.journal_id, next_seq)
         case Adopt(position):
             return Stream(name, journal.restart(name, position).journal_id, 1)
         case _:
             return Stream(name, journal.restart(name, b"").journal_id, 1)
+
+
+def _checksums(journal: Journal, channel: str, after: int, upto: int) -> Iterator[int]:
+    """Of the frames after `after` up to `upto`, a turn's worth in memory at a time."""
+    while after < upto:
+        for seq, envelope in journal.read(channel, after, TURN_BYTES, TURN_FRAMES):
+            if seq > upto:
+                return
+            yield decode_frame(envelope).crc
+            after = seq
 
 
 def _acknowledge(journal: Journal, ack: Ack) -> None:

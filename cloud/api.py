@@ -22,7 +22,7 @@ from cloud.errors import ApiError, StoreError
 from cloud.openapi import openapi_document
 from cloud.parameters import decode_request
 from cloud.problems import answered, problem
-from cloud.queries import QUERIES, list_changes
+from cloud.queries import QUERIES, ask, list_changes
 from cloud.routes import EVENTS, JSON, MAX_LIMIT, OPERATIONS, ChangesRequest, Operation, StreamRequest
 from cloud.store.base import CompanyStore
 
@@ -84,6 +84,7 @@ class ApiSettings(NamedTuple):
     followers: int = 200  # waiting requests and streams of one company
     keep_alive: float = 15.0  # seconds of silence before a stream's comment; the token is checked again as often
     send_timeout: float = 30.0  # seconds a client may take to read what is waiting for it
+    lifetime: float = 3600.0  # seconds after which a stream ends; its client comes back, perhaps to another server
 
 
 class Call(NamedTuple):
@@ -161,7 +162,9 @@ class Api:
 
     async def _query(self, call: Call) -> web.StreamResponse:
         query = QUERIES[call.operation.name]
-        return _answer(await self._tenants.read(call.company, lambda store: msgspec.json.encode(query(store, call.wanted))))
+        return _answer(
+            await self._tenants.read(call.company, lambda store: msgspec.json.encode(ask(query, store, call.wanted)))
+        )
 
     async def _get_openapi(self, _: Call) -> web.StreamResponse:
         return _answer(self._document)
@@ -186,7 +189,7 @@ class Api:
         return page
 
     async def _page(self, company: str, wanted: ChangesRequest) -> ChangePage:
-        return await self._tenants.read(company, lambda store: list_changes(store, wanted))
+        return await self._tenants.read(company, lambda store: ask(list_changes, store, wanted))
 
     async def _wait(self, company: str, cursor: str, seconds: float) -> None:
         """Until there may be something after the cursor, the time is over, or the service stops."""
@@ -234,16 +237,17 @@ class Api:
             return response
 
     async def _follow(self, call: Call, wanted: ChangesRequest, page: ChangePage, response: web.StreamResponse) -> None:
-        """Until the service stops, the token no longer holds, or the cursor is lost."""
+        """Until the service stops, the stream's lifetime is over, the token no longer holds, or the cursor is lost."""
         loop = asyncio.get_running_loop()
         checked = loop.time()
+        end = checked + self._settings.lifetime
         await self._send(response, _beat(page.cursor))
         while True:
             await self._send(response, _events(page))
-            if self._stopping.is_set():
+            if self._stopping.is_set() or loop.time() >= end:
                 return
             if not page.more:
-                await self._wait(call.company, page.cursor, self._settings.keep_alive)
+                await self._wait(call.company, page.cursor, min(self._settings.keep_alive, end - loop.time()))
             if loop.time() - checked >= self._settings.keep_alive:
                 await self._allowed(call.token, call.operation)
                 await self._send(response, _beat(page.cursor))

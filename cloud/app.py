@@ -6,8 +6,8 @@ import asyncio
 import logging
 import ssl
 from collections import OrderedDict
+from collections.abc import Callable
 from datetime import datetime, timedelta
-from functools import partial
 from pathlib import Path
 from typing import Self
 
@@ -186,7 +186,7 @@ class Service:
             before = utc_text(self._runtime.clock.now() - timedelta(seconds=self._config.limits.feed_retention))
             for tenant in self.tenants.opened():
                 try:
-                    await tenant.write(partial(CompanyStore.clean_up, before=before))
+                    await tenant.write(_cleaning(before))
                 except CloudError as error:
                     log.warning("clean-up failed: %s", error, extra={"action": "store.clean_up_failed", "code": error.code})
 
@@ -211,6 +211,10 @@ def render_metrics(tenants: Tenants) -> str:
         "# TYPE cdc_cloud_agents_connected gauge\n"
         f"cdc_cloud_agents_connected {tenants.connected()}\n"
     )
+
+
+def _cleaning(before: str) -> Callable[[CompanyStore], int]:
+    return lambda store: store.clean_up(before)
 
 
 def utc_text(moment: datetime) -> str:

@@ -229,9 +229,18 @@ def dataset_document(state: DatasetState) -> DatasetDocument:
     )
 
 
-def row_document(schema: Schema, row: Row) -> RowDocument:
-    """Show one row; columns that its schema has and the row has not (a new column before its re-read) are null."""
-    cells = [row.cells.get(column.name) for column in schema.columns]
+class SchemaMoved(Exception):
+    """A window has replaced the dataset's schema between reading it and reading its rows: read both again."""
+
+
+def row_document(schema: Schema | None, row: Row) -> RowDocument:
+    """Show one row. Raises SchemaMoved when it is not of this schema: it would be shown, and hashed, with cells missing."""
+    if schema is None or len(row.cells) != len(schema.columns):
+        raise SchemaMoved
+    try:
+        cells = [row.cells[column.name] for column in schema.columns]
+    except KeyError:
+        raise SchemaMoved from None
     values = {column.name: _value(cell) for column, cell in zip(schema.columns, cells, strict=True)}
     return RowDocument(
         key=to_text(row.key), values=values, hash=to_text(row_hash(schema.columns, cells)), withheld=row.withheld
@@ -240,7 +249,7 @@ def row_document(schema: Schema, row: Row) -> RowDocument:
 
 def change_document(change: Change, schema: Schema | None) -> ChangeDocument:
     """Show one entry of the feed."""
-    row = row_document(schema, change.row) if schema is not None and change.row is not None else None
+    row = row_document(schema, change.row) if change.row is not None else None
     return ChangeDocument(cursor=str(change.cursor), dataset=change.dataset, op=change.op, key=to_text(change.key), row=row)
 
 

@@ -244,20 +244,10 @@ _entries(
             "The certificate or key file is missing, not PEM, or the two do not belong together.",
             "Check `tls.certificate` and `tls.key` in the cloud's file.",
         ),
-        "C3016": (
-            "Fenced off",
-            "A newer connection of the same installation has taken the company over.",
-            "Nothing, if the agent was restarted or its network changed; otherwise look for a second agent.",
-        ),
         "C3017": (
             "Service is stopping",
             "The service is being stopped or restarted; agents come back by themselves.",
             "Nothing needs doing.",
-        ),
-        "C3018": (
-            "Key is not the enrolled one",
-            "The agent's signature does not belong to the installation that is enrolled for this company, or that was revoked.",
-            "Enrol the right installation again with a new code.",
         ),
     }
 )

@@ -8,8 +8,8 @@ staged and applied at once; a longer one is staged piece by piece, so that memor
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
-from functools import partial
 from typing import NamedTuple, cast
 
 from cryptography.exceptions import InvalidSignature
@@ -22,7 +22,7 @@ from cloud.tenants import Tenant, Tenants
 from transport.codec import decode_body, decode_frame, is_stream, proof_text
 from transport.conversation import Conversation, LinkLost
 from transport.errors import RemoteProtocolError, TransportError
-from transport.frames import MIB, PROTOCOL, Ack, ChannelState, Hello, Kind, Ready, StreamMessage, Welcome
+from transport.frames import MIB, PROTOCOL, Ack, ChannelState, Hello, Kind, Ready, Stream, StreamMessage, Welcome
 from transport.runtime import Link, Runtime
 from transport.session import (
     Delivered,
@@ -37,6 +37,8 @@ from transport.session import (
     Stalled,
     State,
 )
+
+log = logging.getLogger("cloud.ingest")
 
 STAGE_BYTES = 2 * MIB  # unfinished window in memory before it is staged
 STAGE_DELAY = 0.25  # seconds without a new frame before an unfinished window is staged
@@ -194,6 +196,7 @@ class AgentConnection:
             await self._refuse(refusal)
             raise
         except CloudError as error:
+            log.warning("agent refused: %s", error, extra={"action": "agent.refused", "code": error.code})
             answer = Refusal(error.code, error.message, None if isinstance(error, RegistryError) else RETRY_STORE)
             await self._refuse(answer)
             raise answer from error
@@ -210,8 +213,11 @@ class AgentConnection:
         return self._conversation
 
     async def _challenge(self, hello: Hello) -> None:
-        agent = await self._tenants.registry(lambda registry: registry.agent(hello.company))
-        self._hello, self._agent = hello, agent
+        try:
+            self._agent = await self._tenants.registry(lambda registry: registry.agent(hello.company))
+        except RegistryError:
+            self._agent = None  # answered like a wrong signature: strangers learn nothing about companies
+        self._hello = hello
         self._nonce = self._runtime.new_id() + self._runtime.new_id()
         self._talk.session.challenge(self._nonce)
 
@@ -221,7 +227,7 @@ class AgentConnection:
         if hello is None:
             raise RemoteProtocolError("T1005", "proof before hello")
         if agent is None or not _signed(agent, hello, self._nonce, signature):
-            raise Refusal("C3018", "this installation's key is not the one enrolled for the company; enrol it again")
+            raise Refusal("C3204", "this installation's key is not the one enrolled for the company; enrol it again")
         tenant = await self._tenants.tenant(hello.company)
         async with tenant.entering:
             self._grant = await self._enter(tenant, hello)
@@ -252,7 +258,7 @@ class AgentConnection:
                 await tenant.connection.fence(error.code, error.message, None)
             raise
         if tenant.connection is not None:
-            await tenant.connection.fence("C3016", "a newer connection of this company has taken over", FENCED_RETRY)
+            await tenant.connection.fence("C3205", "a newer connection of this company has taken over", FENCED_RETRY)
         tenant.connection = self
         self._tenant = tenant
         return grant
@@ -263,9 +269,8 @@ class AgentConnection:
             raise RemoteProtocolError("T1005", "ready before welcome")
         await self._tenants.registry(lambda registry: registry.confirm(hello.company, grant.next_secret))
         for stream in ready.streams:
-            name, journal_id, next_seq = stream.channel, stream.journal_id, stream.next_seq
-            state = await tenant.write(partial(CompanyStore.adopt, channel=name, journal_id=journal_id, next_seq=next_seq))
-            channel = _Channel(name, journal_id, state)
+            name = stream.channel
+            channel = _Channel(name, stream.journal_id, await tenant.write(_adopting(stream)))
             self._channels[name] = channel
             self._workers.append(asyncio.create_task(self._work(tenant, channel), name=f"ingest.{hello.company}.{name}"))
 
@@ -311,7 +316,7 @@ class AgentConnection:
         return True
 
     async def _stage(self, tenant: Tenant, channel: _Channel, frames: list[Staged]) -> None:
-        channel.staged = await tenant.write(lambda store: store.stage(channel.name, channel.journal_id, frames))
+        channel.staged = await tenant.write(lambda store: _stage(store, channel, frames))
         self._ack(Ack(channel=channel.name, staged=channel.staged, applied=channel.applied))
 
     async def _apply(self, tenant: Tenant, channel: _Channel, tail: list[Staged]) -> None:
@@ -351,7 +356,18 @@ class AgentConnection:
         self._talk.flush()
 
 
-STOPS_BOTH = frozenset({"C3206"})  # an old installation secret
+STOPS_BOTH = frozenset({"C3206", "C3207"})  # an old installation secret: there are two
+
+
+def _adopting(stream: Stream) -> Callable[[CompanyStore], ChannelState]:
+    return lambda store: store.adopt(stream.channel, stream.journal_id, stream.next_seq)
+
+
+def _stage(store: CompanyStore, channel: _Channel, frames: list[Staged]) -> int:
+    """A frame that cannot be read is refused now: once staged, it would fail at every attempt to apply its window."""
+    for frame in frames:
+        decode_stream(frame.envelope)
+    return store.stage(channel.name, channel.journal_id, frames)
 
 
 def _signed(agent: Agent, hello: Hello, nonce: bytes, signature: bytes) -> bool:

@@ -5,6 +5,7 @@ A page ends at its limit or at its byte budget, whichever comes first, so that w
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -19,6 +20,7 @@ from cloud.documents import (
     RowAnswer,
     RowDocument,
     RowPage,
+    SchemaMoved,
     WithheldList,
     as_of,
     change_document,
@@ -34,7 +36,11 @@ from cloud.store.base import Change, CompanyStore, DatasetState, Row
 PAGE_BYTES = 4 << 20  # JSON of one answer aims at no more
 FIRST_READ = 16  # rows read before their size is known
 
+ATTEMPTS = 5  # a schema is replaced once in months; twice within one request does not happen
+
 T = TypeVar("T")
+S = TypeVar("S", bound=msgspec.Struct)
+D = TypeVar("D", bound=msgspec.Struct)
 
 
 def list_datasets(store: CompanyStore, _: NoParameters) -> DatasetList:
@@ -107,7 +113,15 @@ def list_withheld(store: CompanyStore, wanted: WithheldRequest) -> WithheldList:
 QUERIES: Mapping[str, Callable[[CompanyStore, Any], msgspec.Struct]] = {
     query.__name__: query for query in (list_datasets, get_dataset, list_rows, get_row, list_changes, get_cursor, list_withheld)
 }
-"""By the operation's name in `cloud.routes.OPERATIONS`."""
+"""By the operation's name in `cloud.routes.OPERATIONS`. Called through `ask`."""
+
+
+def ask(query: Callable[[CompanyStore, S], D], store: CompanyStore, wanted: S) -> D:
+    """Put the question again when a window has replaced a schema meanwhile. Raises ApiError, StoreError."""
+    for _ in range(ATTEMPTS):
+        with contextlib.suppress(SchemaMoved):
+            return query(store, wanted)
+    raise ApiError("C3313", "the dataset is being replaced")
 
 
 def _dataset(store: CompanyStore, name: str) -> DatasetState:

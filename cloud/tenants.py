@@ -94,8 +94,12 @@ class Tenants:
     async def _open(self, company: str) -> Tenant:
         writer = self._runtime.executor(f"store.{company}")
         reader = self._runtime.executor(f"read.{company}")
-        store = await writer.run(lambda: self._open_store(self._folder / f"{company}.db"))
+        store = await writer.run(lambda: self._opened_store(company))
         return Tenant(company, store, writer, reader)
+
+    def _opened_store(self, company: str) -> CompanyStore:
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return self._open_store(self._folder / f"{company}.db")
 
     async def authenticate(self, token: str) -> TokenInfo | None:
         """Who calls with this API token; None: nobody."""

@@ -8,13 +8,20 @@ from collections.abc import Iterator, Sequence
 from cloud.store.base import Staged
 from transport.errors import RemoteProtocolError
 from transport.frames import ChannelState, WindowEnd
+from transport.resume import staged_check
 
 _STATE = "name, journal_id, staged, applied, position"
 
 
 def states(db: sqlite3.Connection) -> list[ChannelState]:
-    """List all channels, by name."""
-    return [ChannelState(*row) for row in db.execute(f"SELECT {_STATE} FROM _channel ORDER BY name")]
+    """List all channels, by name, with the check of what is staged beyond the last window applied."""
+    found = db.execute(f"SELECT {_STATE} FROM _channel ORDER BY name").fetchall()
+    return [ChannelState(*row, check=staged_check(_checksums(db, row[0]))) for row in found]
+
+
+def _checksums(db: sqlite3.Connection, channel: str) -> Iterator[int]:
+    rows = db.execute("SELECT crc FROM _staging WHERE channel = ? ORDER BY seq", (channel,))
+    return (row[0] for row in rows)
 
 
 def state(db: sqlite3.Connection, channel: str) -> ChannelState | None:
