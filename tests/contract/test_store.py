@@ -15,6 +15,7 @@ from tests.support.store_feeder import (
     ALL_KINDS,
     PEOPLE,
     Feeder,
+    Given,
     ManualClock,
     batch,
     cells_of,
@@ -27,6 +28,7 @@ from transport.codec import schema_id
 from transport.errors import RemoteProtocolError
 from transport.frames import (
     Batch,
+    Cell,
     ChannelState,
     Column,
     Detach,
@@ -60,7 +62,7 @@ class World:
         return self.store
 
 
-@pytest.fixture(params=STORES.values(), ids=STORES.keys())
+@pytest.fixture(params=list(STORES.values()), ids=list(STORES))
 def world(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[World]:
     world = World(tmp_path, request.param)
     yield world
@@ -104,7 +106,7 @@ def wider(*extra: Column) -> Schema:
 WIDER = wider(Column("town", Type.TEXT, nullable=True))
 
 
-def wide_person(number: int, town: str) -> dict[str, object]:
+def wide_person(number: int, town: str) -> dict[str, Cell]:
     return person(number) | {"town": town}
 
 
@@ -219,7 +221,7 @@ def test_an_empty_load_is_a_live_dataset_without_rows(hr: Feeder) -> None:
 
 
 def test_every_kind_of_cell_comes_back_in_its_canonical_form(hr: Feeder) -> None:
-    row = {
+    row: dict[str, Cell] = {
         "id": -(2**63),
         "code": "Zażółć ",
         "n": "",
@@ -237,7 +239,13 @@ def test_every_kind_of_cell_comes_back_in_its_canonical_form(hr: Feeder) -> None
         "c_xml": "<a/>",
         "c_json": "{}",
     }
-    empty = {c.name: None for c in ALL_KINDS.columns} | {"id": 1, "code": "b", "c_bytes": b"", "c_bool": False, "c_text": ""}
+    empty: dict[str, Cell] = {c.name: None for c in ALL_KINDS.columns} | {
+        "id": 1,
+        "code": "b",
+        "c_bytes": b"",
+        "c_bool": False,
+        "c_text": "",
+    }
     hr.load([row, empty], schema=ALL_KINDS)
     stored = cells_of(hr.store, "kinds")
     assert stored == {identity(-(2**63), "ZAŻÓŁĆ", schema=ALL_KINDS): row, identity(1, "B", schema=ALL_KINDS): empty}
@@ -501,14 +509,14 @@ def test_a_withheld_row_without_a_version_is_listed_alone(loaded: Feeder) -> Non
 @pytest.mark.parametrize("key", [None, "\0"])
 def test_a_withheld_row_may_have_a_key_that_no_row_can_have(loaded: Feeder, key: str | None) -> None:
     schema = Schema("tags", "hr", "up", [Column("tag", Type.TEXT, nullable=True, key=1)])
-    loaded.load([{"tag": "a"}, (Op.WITHHELD, [key])], 1, schema)  # type: ignore[list-item]
+    loaded.load([{"tag": "a"}, (Op.WITHHELD, [key])], 1, schema)
     assert [w.key for w in loaded.store.withheld("tags", 10)] == [loose_identity(schema.keys(), [key])]
 
 
 @pytest.mark.parametrize("cure", [person(3, "again"), (Op.DELETE, [3])])
-def test_the_next_change_of_a_row_ends_its_being_withheld(loaded: Feeder, cure: object) -> None:
+def test_the_next_change_of_a_row_ends_its_being_withheld(loaded: Feeder, cure: Given) -> None:
     loaded.window(batch([(Op.WITHHELD, [3]), (Op.WITHHELD, [4])]))
-    assert loaded.window(batch([cure])).withheld == 1  # type: ignore[list-item]
+    assert loaded.window(batch([cure])).withheld == 1
     row = loaded.store.row("people", identity(3))
     assert row is None or row.withheld == ""
     assert [w.key for w in loaded.store.withheld("people", 10)] == [identity(4)]
@@ -546,7 +554,7 @@ def test_what_a_first_load_withholds_is_shown_before_it_ends(hr: Feeder) -> None
 
 def test_withheld_rows_are_counted_by_channel(store: CompanyStore, loaded: Feeder) -> None:
     shop = Feeder(store, "shop")
-    shop.load([{"id": 1}, (Op.WITHHELD, [2])], 1, Schema("orders", "shop", "up", [Column("id", Type.INT, False, key=1)]))  # type: ignore[list-item]
+    shop.load([{"id": 1}, (Op.WITHHELD, [2])], 1, Schema("orders", "shop", "up", [Column("id", Type.INT, False, key=1)]))
     assert shop.window().withheld == 1
     assert loaded.window().withheld == 0
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from random import Random
+from typing import TypeAlias
 from zlib import crc32
 
 from cloud.store.base import Applied, CompanyStore, Staged
@@ -57,6 +58,10 @@ ALL_KINDS = Schema(
 )
 
 
+Given: TypeAlias = dict[str, Cell] | tuple[Op, Sequence[Cell]]
+"""A row to come, or (DELETE or WITHHELD, its key)."""
+
+
 class ManualClock:
     """Moves when told."""
 
@@ -85,7 +90,7 @@ def identity(*key: Cell, schema: Schema = PEOPLE) -> bytes:
 
 
 def batch(
-    rows: Iterable[dict[str, Cell] | tuple[Op, Sequence[Cell]]],
+    rows: Iterable[Given],
     generation: int = 0,
     schema: Schema = PEOPLE,
     reason: Withheld = TOO_LARGE,
@@ -155,9 +160,7 @@ class Feeder:
             position, self.windows - 1, self.windows, 0, f"2026-03-01T00:00:{self.windows % 60:02d}Z", list(reloading)
         )
 
-    def load(
-        self, rows: Iterable[dict[str, Cell]], generation: int = 1, schema: Schema = PEOPLE, *more: StreamMessage
-    ) -> Applied:
+    def load(self, rows: Iterable[Given], generation: int = 1, schema: Schema = PEOPLE, *more: StreamMessage) -> Applied:
         """A whole load in one window."""
         page = batch(rows, generation, schema)
         return self.window(
