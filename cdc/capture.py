@@ -201,6 +201,7 @@ class Capture:
                 declared=seen.declared,
                 descriptions=await self._descriptions(seen, state),
                 position=position,
+                journal_id=state.journal_id,
                 limit=limit,
                 room=room,
                 asked=asked,

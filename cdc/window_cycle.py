@@ -55,6 +55,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     declared: Declared
     descriptions: list[Description]
     position: Position | None
+    journal_id: bytes  # that the position belongs to
     limit: int  # bytes its changes may take
     room: int  # bytes free for it in the journal now
     asked: Mapping[str, Reason]
@@ -103,7 +104,7 @@ class WindowCycle:
         """Read and write the window."""
         tools, order = self._tools, self._order
         run = tools.executor.run
-        writer = await run(lambda: tools.journal.window(tools.channel))
+        writer = await run(lambda: tools.journal.window(tools.channel, order.journal_id))
         intake = Intake(writer, tools.executor, limit=order.limit, room=order.room)
         try:
             return await self._take(writer, intake)

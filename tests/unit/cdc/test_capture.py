@@ -13,6 +13,7 @@ import pytest
 from cdc.capture import ACCEPTED, Declared, Did
 from cdc.errors import CompanyStopped, DatasetPaused, Transient
 from cdc.model import Dataset, Direction, Position
+from cdc.sources.base import Pulse
 from cdc.status import Phase
 from tests.support.capture_world import MIB, CaptureWorld
 from tests.support.memory_source import connection_lost, dataset
@@ -436,6 +437,25 @@ def test_a_window_during_which_the_channel_was_restarted_is_read_again(world: Ca
     world.source.witness = restarting  # type: ignore[method-assign]
     assert world.cycle() is Did.CHECKED
     world.source.witness = witness  # type: ignore[method-assign]
+    world.settle()
+    assert world.equal()
+
+
+def test_a_window_read_from_a_position_that_is_no_longer_the_channels_is_never_written(world: CaptureWorld) -> None:
+    world.fill("a", range(3))
+    world.settle()
+    world.fill("a", range(3, 6))
+    assert world.cycle() is Did.WINDOW  # the cloud does not get this one
+    world.fill("a", range(6, 9))
+    pulse = world.source.pulse
+
+    async def restarting() -> Pulse:
+        world.journal.restart("hr", world.copy.position)
+        return await pulse()
+
+    world.source.pulse = restarting  # type: ignore[method-assign]
+    assert world.cycle() is Did.CHECKED
+    world.source.pulse = pulse  # type: ignore[method-assign]
     world.settle()
     assert world.equal()
 
