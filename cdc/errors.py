@@ -139,12 +139,12 @@ _entries(
         "A2505": (
             "Load waits for a person",
             "A full read of a dataset would remove much of what the cloud has, so it is not swapped in by itself.",
-            "Compare with the ERP; then accept it with `cdc sync --accept`, or mend the dataset and sync again.",
+            "Compare with the ERP; then, in the cloud, `cdc-cloud load accept COMPANY DATASET`, or `load reject`.",
         ),
         "A2506": (
             "Rows are withheld",
             "Some rows could not be read, carried or stored; the cloud keeps their last version, marked so.",
-            "Look them up in the list of withheld rows, and mend them in the ERP; they are sent again when they change.",
+            "GET /api/v1/withheld in the cloud lists them; mend them in the ERP: a row is sent again when it changes.",
         ),
         # -- health and control --------------------------------------------------------------------------------------------
         "A2511": (
@@ -191,12 +191,12 @@ _entries(
         "A2401": (
             "ERP was restored or is a copy",
             "The ERP database does not have the mark that the last window left in it, or its version went back.",
-            "If this is the real database, restored: `cdc restored`. If it is a copy: point the agent at the real one.",
+            "`cdc restored COMPANY real` if this is the real database, restored; `cdc restored COMPANY copy` if it is a copy.",
         ),
         "A2402": (
             "Another ERP database",
             "The database belongs to another installation or history than the one that was captured so far.",
-            "Check the connection. If this database shall take the other one's place: `cdc restored`.",
+            "Check the path. If this database shall take the other one's place: `cdc restored COMPANY real`; if not: `copy`.",
         ),
         "A2403": (
             "Journal was started anew",
@@ -242,12 +242,12 @@ _entries(
         "A2602": (
             "Cloud cannot be reached",
             "The connection could not be made, or was lost. Changes are kept in the journal; the agent goes on trying.",
-            "Check the network, DNS, port 443 outwards, and `cloud.url`; `cdc doctor` tries each step.",
+            "Check the network, DNS, a proxy, the port outwards, and `cloud.url`; the message says what failed.",
         ),
         "A2603": (
             "Cloud's certificate is not accepted",
             "The certificate is of an unknown authority, expired, or for another name. Nothing was sent.",
-            "Check `cloud.url`, `cloud.ca` and the machine's clock; a device that inspects TLS needs its authority in `cloud.ca`.",
+            "Check `cloud.url`, `cloud.ca` and the clock. The authority of a device that inspects TLS belongs in `cloud.ca`.",
         ),
         "A2604": (
             "Something else answered",
@@ -272,7 +272,7 @@ _entries(
         "A2608": (
             "Database is a copy",
             "A person said that the ERP database of this company is only a copy (`cdc restored COMPANY copy`).",
-            "Nothing, on a test machine. To serve the company after all, enrol it again.",
+            "Nothing, on a test machine. docs/05-operations.md says how to serve the company after all.",
         ),
     }
 )
