@@ -173,9 +173,10 @@ class Worker:
         )
 
     def _timesheet(self) -> tuple[Any, ...] | None:
-        """Any that is not approved yet."""
-        recent = "SELECT timesheet_id, employee_id FROM timesheets ORDER BY timesheet_id DESC LIMIT 200"
-        return self._any(f"SELECT t.timesheet_id, t.employee_id FROM ({recent}) r JOIN timesheets t USING (timesheet_id)")
+        """Any of the newest few thousand."""
+        newest = self._one("SELECT max(timesheet_id) FROM timesheets")
+        at = self._rng.randint(max(1, newest - 5_000), newest)
+        return self._row("SELECT timesheet_id, employee_id FROM timesheets WHERE timesheet_id >= ?", at)
 
     def _correct_timesheet(self) -> Deed | None:
         if not (found := self._timesheet()):
@@ -232,7 +233,7 @@ class Worker:
         cells = (number, f"N/{days[0].year}/{number:06}", who, "UW", *span, len(days), "złożony", self._now(), None)
         self._do("INSERT INTO absences VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", *cells)
         what = f"{person.name}: wniosek o urlop {span[0]} do {span[1]}"
-        return Deed(what, f"{person.name} asks for {len(days)} days of leave", "absences", (number,))
+        return Deed(what, f"{person.name} asks for leave, {len(days)} day{'s' if len(days) > 1 else ''}", "absences", (number,))
 
     def _request(self) -> tuple[Any, ...] | None:
         return self._any("SELECT absence_id, employee_id, from_day, working_days FROM absences WHERE status = 'złożony'")
