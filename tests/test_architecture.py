@@ -15,7 +15,7 @@ MODULES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob
 KINDS = ("pure", "adapter", "shell")
 MAX_LINES = 600
 MAX_FUNCTION = 80
-IMPURE = {"asyncio", "aiohttp", "socket", "sqlite3", "time", "threading", "subprocess", "watchfiles", "os", "random", "ssl"}
+IMPURE = {"asyncio", "aiohttp", "socket", "sqlite3", "time", "threading", "subprocess", "watchfiles", "os", "ssl"}
 SQL_HOMES = ("cdc/sources/", "cdc/journal", "cloud/store/", "cdc/demo/")
 SERVICES = {"cdc.capture", "cdc.uplink", "cdc.apply", "cdc.files", "cdc.reload", "cdc.health"}
 
@@ -105,7 +105,7 @@ def test_pure_modules_do_no_io() -> None:
         for p in MODULES
         if p.name != "__init__.py" and kind_of(p) == "pure"
         for i in imports_of(p)
-        if i.split(".")[0] in IMPURE and (name_of(p), i) != ("transport.runtime", "random")
+        if i.split(".")[0] in IMPURE
     ]
     assert wrong == []
 
@@ -161,7 +161,7 @@ def test_sql_stands_only_in_sources_journal_and_stores() -> None:
     wrong = []
     for path in MODULES:
         place = path.relative_to(ROOT).as_posix()
-        if place.startswith(SQL_HOMES):
+        if place.startswith(SQL_HOMES) or place.endswith("errors.py"):  # remedies quote the statement that mends
             continue
         docstrings = {
             ast.get_docstring(n, clean=False)
@@ -185,7 +185,7 @@ def test_the_platform_is_asked_only_in_host() -> None:
 
 
 CLOCKS = re.compile(
-    r"\b(time\.(time|monotonic|sleep)\(|datetime\.now\(|date\.today\(|random\.(random|randint|choice)\(|uuid4\(|os\.urandom\()"
+    r"\b(time\.(time|monotonic|sleep)\(|datetime\.now\(|date\.today\(|uuid4\(|os\.urandom\(|import random\b|from random import (?!Random\b))"
 )
 
 
