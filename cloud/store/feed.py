@@ -1,6 +1,6 @@
 """adapter: the feed of changes: a cursor that grows by one a change in commit order, kept in blocks of one batch each.
 
-A row of its own for each change would cost as much as the change itself (measured: 2 µs); a block costs 0.1 µs a change.
+A row of its own for each change would cost half as much as the change itself (measured: 1.4 µs); a block costs 0.1 µs a change.
 """
 
 from __future__ import annotations
