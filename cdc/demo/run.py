@@ -16,11 +16,12 @@ from typing import NamedTuple
 import aiohttp
 
 from cdc.demo import company
+from cdc.demo.deeds import Deed
 from cdc.demo.installation import DemoFailed, Installation, Paths
 from cdc.demo.progress import caught_up, problems, progress
 from cdc.demo.screen import Screen
 from cdc.demo.watching import EventReader, Watch, summary
-from cdc.demo.work import Deed, Worker
+from cdc.demo.work import Worker
 from cdc.host import Signals
 from transport.machine import system_runtime
 from transport.runtime import Executor, Runtime
@@ -230,7 +231,7 @@ class _Demo:
             stderr=asyncio.subprocess.STDOUT,
         )
         out, _ = await process.communicate()
-        self._screen.say(out.decode(errors="replace"))
+        self._screen.say(out.decode(errors="replace").rstrip())
         return process.returncode or 0
 
     async def _pause(self, seconds: float) -> None:

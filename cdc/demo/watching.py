@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from cdc.demo.work import Deed
+from cdc.demo.deeds import Deed
 
 
 class Arrival(NamedTuple):

@@ -10,6 +10,7 @@ from random import Random
 from typing import Any, NamedTuple, Self
 
 from cdc.demo import names
+from cdc.demo.deeds import Deed
 from cdc.demo.holidays import workdays
 from cdc.demo.people_at_work import trip_lines
 from cdc.demo.staff import CALENDARS, NORM_MINUTES, clock, fictional_pesel, guid, moment, picture
@@ -17,16 +18,6 @@ from cdc.demo.staff import CALENDARS, NORM_MINUTES, clock, fictional_pesel, guid
 PATIENCE = 20.0  # seconds to wait for another writer
 DEEDS_A_DAY = 60
 LEAVE_LENGTHS = (1, 1, 2, 3, 5)
-
-
-class Deed(NamedTuple):
-    """One committed transaction, and one row of it to look for in the cloud."""
-
-    polish: str
-    english: str
-    dataset: str
-    key: tuple[str | int, ...]  # canonical cells in key order, folded as the column's collation says
-    deleted: bool = False
 
 
 class Person(NamedTuple):

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from cdc.demo import company
-from cdc.demo.work import Deed, Worker
+from cdc.demo.deeds import Deed
+from cdc.demo.work import Worker
 
 DEEDS = 500
 KEYS = {d.name: (d.table, d.filter) for d in company.datasets()}
