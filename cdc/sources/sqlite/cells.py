@@ -45,11 +45,13 @@ class TooBig(NamedTuple):
 TOO_BIG = TooBig()
 
 Stored = Cell | TooBig
+Columns = Sequence[Sequence[Stored]]  # one sequence a column, all of one length; no column at all: no row
 _Problem = tuple[str, str]  # code, detail
 _NULL = type(None)
 _BOOLS = {0: False, 1: True, None: None}
 _TEXTS = frozenset({Type.TEXT, Type.XML, Type.JSON})
 _CLASS = {int: "INTEGER", float: "REAL", str: "TEXT", bytes: "BLOB", _NULL: "NULL"}
+_REMEMBERED = 16_384  # numbers by precision and scale
 _MANY = 64  # key cells up to this many characters in all need no look at each
 
 
@@ -60,7 +62,7 @@ class Converted(NamedTuple):
     withheld: dict[int, Withheld]
 
 
-def convert(columns: Sequence[Column], cells: Sequence[Sequence[Stored]]) -> Converted:
+def convert(columns: Sequence[Column], cells: Columns) -> Converted:
     """Whole columns at once; `cells` has one sequence a column. The first bad cell of a row, in column order, is its reason."""
     result: list[list[Cell]] = []
     withheld: dict[int, Withheld] = {}
@@ -192,8 +194,12 @@ def _floats(column: Column, cells: Sequence[Stored]) -> list[Cell] | None:
     result = _of({float}, column, cells)
     if result is None:
         return None
-    finite = all(map(isfinite, cast("list[float]", result if None not in result else [c for c in result if c is not None])))
-    return result if finite else None
+    try:
+        if isfinite(sum(cast("list[float]", result))):  # an infinity among them would make it one
+            return result
+    except TypeError:
+        pass
+    return result if all(isfinite(cast("float", cell)) for cell in result if cell is not None) else None
 
 
 def _bools(column: Column, cells: Sequence[Stored]) -> list[Cell] | None:
@@ -232,26 +238,33 @@ def _checked(column: Column, cells: Sequence[Stored]) -> list[Cell] | None:
 
 
 def _decimals(column: Column, cells: Sequence[Stored]) -> list[Cell] | None:
-    kinds = set(map(type, cells))
-    if _NULL in kinds and not column.nullable:
+    """Numbers of an ERP repeat (hours, rates, prices): texts of numbers seen before are remembered, within bounds."""
+    distinct = set(cells)
+    if None in distinct and not column.nullable:
         return None
-    kinds.discard(_NULL)
-    if kinds == {str}:
-        return _checked(column, cells)
-    if not kinds <= {int, float} or column.precision > EXACT_DIGITS:
-        return None
-    numbers = cast("Sequence[float | None]", cells)
-    distinct = set(numbers)
-    if None not in distinct and len(distinct) * 2 >= len(numbers):
-        return cast("list[Cell] | None", _written(column, cast("list[float]", list(numbers))))
-    distinct.discard(None)
-    few = cast("list[float]", list(distinct))
-    written = _written(column, few)
-    if written is None:
-        return None
-    table: dict[float | None, Cell] = dict(zip(few, written, strict=True))
-    table[None] = None
-    return list(map(table.__getitem__, numbers))
+    memo = _memo(column.precision, column.scale)
+    texts = memo[0]
+    new = list(distinct.difference(texts))
+    if new:
+        kinds = set(map(type, new))
+        if kinds == {str} and len(new) == len(distinct - {None}):
+            return _checked(column, cells)
+        if not kinds <= {int, float} or column.precision > EXACT_DIGITS:
+            return None
+        numbers = cast("list[float]", new)
+        written = _written(column, numbers)
+        if written is None:
+            return None
+        if len(texts) + len(new) > _REMEMBERED:
+            memo[0] = texts = {None: None, **{cell: texts[cell] for cell in distinct if cell in texts}}
+        texts.update(zip(numbers, written, strict=True))
+    return list(map(texts.__getitem__, cells))
+
+
+@lru_cache(64)
+def _memo(precision: int, scale: int) -> list[dict[Stored, Cell]]:  # noqa: ARG001
+    """One for all columns of that many digits; replaced, never emptied, so that other threads may go on with theirs."""
+    return [{None: None}]
 
 
 def _written(column: Column, numbers: list[float]) -> list[str] | None:
@@ -368,32 +381,43 @@ class Target(NamedTuple):
     values: Sequence[Column]
 
 
-def batch(target: Target, rows: Sequence[Sequence[Stored]], gone: Sequence[Sequence[Stored]] = ()) -> Batch | None:
-    """Rows (key cells, then value cells) and keys that are gone, as one batch; None when nothing of it can be told.
+def columns_of(rows: Sequence[tuple[Stored, ...]]) -> Columns:
+    """Rows turned into columns."""
+    return list(zip(*rows, strict=True))
+
+
+def batch(target: Target, there: Columns, gone: Columns = ()) -> Batch | None:
+    """Rows that are there (key columns, then value columns) and keys that are gone; None when nothing of it can be told.
 
     First come the upserts, then what is withheld, then the deletes. A key that is gone and could not travel never did.
     """
     width = len(target.keys)
-    found = convert([*target.keys, *target.values], list(zip(*rows, strict=True))) if rows else Converted([], {})
-    lost = convert(target.keys, list(zip(*gone, strict=True))) if gone else Converted([], {})
-    count, upserts = len(rows), found.columns
+    found = convert((*target.keys, *target.values), there) if there else _NOTHING
+    lost = convert(target.keys, gone) if gone else _NOTHING
     held = sorted(found.withheld)
-    if held:
-        upserts = _without(found.columns, found.withheld)
+    upserts = _without(found.columns, found.withheld) if held else found.columns
     deletes = _without(lost.columns, lost.withheld) if lost.withheld else lost.columns
-    deleted = len(deletes[0]) if deletes else 0
-    keys: list[list[Cell]] = []
-    for k in range(width):
-        key = upserts[k] if upserts else []
-        if held:
-            key = key + [found.columns[k][i] for i in held]
-        keys.append(key + deletes[k] if deleted else key)
-    ops = bytes([Op.UPSERT]) * (count - len(held)) + bytes([Op.WITHHELD]) * len(held) + bytes([Op.DELETE]) * deleted
+    ops = b"".join(
+        bytes([op]) * count
+        for op, count in ((Op.UPSERT, _rows(upserts)), (Op.WITHHELD, len(held)), (Op.DELETE, _rows(deletes)))
+    )
     if not ops:
         return None
-    values = upserts[width:] if upserts else [[] for _ in target.values]
+    keys = upserts[:width] or [[] for _ in target.keys]
+    if held:
+        keys = [key + [column[i] for i in held] for key, column in zip(keys, found.columns, strict=False)]
+    if deletes:
+        keys = [key + more for key, more in zip(keys, deletes, strict=True)]
+    values = upserts[width:] or [[] for _ in target.values]
     reasons = [found.withheld[i] for i in held]
     return Batch(target.dataset, target.schema_id, target.generation, ops, keys, values, reasons)
+
+
+_NOTHING = Converted([], {})
+
+
+def _rows(columns: list[list[Cell]]) -> int:
+    return len(columns[0]) if columns else 0
 
 
 def _without(columns: list[list[Cell]], rows: dict[int, Withheld]) -> list[list[Cell]]:

@@ -16,7 +16,7 @@ import msgspec
 
 from cdc.sources.base import ROWS_PER_READ, Page
 from cdc.sources.sqlite import statements
-from cdc.sources.sqlite.cells import TOO_BIG, BadText, LongKey, Stored, Target, batch
+from cdc.sources.sqlite.cells import TOO_BIG, BadText, Columns, LongKey, Stored, Target, batch, columns_of
 from cdc.sources.sqlite.plans import Plan
 from cdc.sources.sqlite.statements import KeyTerm, Reading
 from transport.frames import MAX_KEY, MAX_ROW, Batch, Type
@@ -248,11 +248,14 @@ def changes(connection: sqlite3.Connection, plan: Plan, tbl: int, since: int, un
         yield from _changed_null_keys(connection, r, to, parameters)
 
 
-def _split(portion: list[Row], width: int) -> tuple[list[Row], list[Row]]:
+def _split(portion: list[Row], width: int) -> tuple[Columns, Columns]:
     """Rows that are there, without the changed key before them, and keys of those that are gone."""
-    there = [row[width:] for row in portion if row[width] is not None]
-    gone = [row[:width] for row in portion if row[width] is None] if len(there) < len(portion) else []
-    return there, gone
+    columns = columns_of(portion)
+    if None not in columns[width]:
+        return columns[width:], ()
+    there = columns_of([row for row in portion if row[width] is not None])
+    gone = columns_of([row[:width] for row in portion if row[width] is None])
+    return there[width:], gone
 
 
 def _changed_null_keys(connection: sqlite3.Connection, r: Reading, to: Target, parameters: Sequence[int]) -> Iterator[Batch]:
@@ -267,7 +270,7 @@ def _changed_null_keys(connection: sqlite3.Connection, r: Reading, to: Target, p
 
 
 def _withheld(to: Target, keys: list[Row]) -> Batch | None:
-    return batch(to, [(*key, *(None,) * len(to.values)) for key in keys])
+    return batch(to, columns_of([(*key, *(None,) * len(to.values)) for key in keys]))
 
 
 # -- pages -------------------------------------------------------------------------------------------------------------------
@@ -291,7 +294,7 @@ def page(connection: sqlite3.Connection, plan: Plan, generation: int, after: byt
                 return Page(made, last, count + sum(len(b.ops) for b in more), done=True)
             count += len(portion)
             last = next((pack_key(key) for row in reversed(portion) if _is_short(key := row[: r.width])), last)
-            batches.append(batch(to, portion))
+            batches.append(batch(to, columns_of(portion)))
     return Page([b for b in batches if b], last, count, done=False)
 
 
