@@ -140,11 +140,6 @@ class Table:
 
     def _put(self, db: sqlite3.Connection, keys: list[bytes], cells: Cells, guess: Guess) -> tuple[int, dict[int, Withheld]]:
         raw = list(map(bytearray, keys))  # binds in a fifth of the time of bytes
-        distinct = set(keys)
-        if len(distinct) < len(keys):
-            guess, looked_up = Guess.MIXED, list(map(bytearray, distinct))
-        else:
-            looked_up = raw
         if guess is Guess.NEW:
             added, refused = self._run(db, self._add, raw, cells)
             if added + len(refused) < len(keys):
@@ -154,7 +149,15 @@ class Table:
             updated, refused = self._run(db, self._update, raw, cells)
             if updated + len(refused) == len(keys):
                 return 0, refused
-            return self._run(db, self._add, raw, cells, refused)
+            if len(set(keys)) == len(keys):  # otherwise the first of a new key would stay, not the last
+                return self._run(db, self._add, raw, cells, refused)
+        return self._replace_counted(db, keys, raw, cells)
+
+    def _replace_counted(
+        self, db: sqlite3.Connection, keys: list[bytes], raw: list[bytearray], cells: Cells
+    ) -> tuple[int, dict[int, Withheld]]:
+        distinct = set(keys)
+        looked_up = raw if len(distinct) == len(keys) else list(map(bytearray, distinct))
         before = self._count_among(db, looked_up)
         _, refused = self._run(db, self._replace, raw, cells)
         after = self._count_among(db, looked_up) if refused else len(distinct)
