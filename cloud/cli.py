@@ -62,6 +62,10 @@ def _company_parser(company: argparse.ArgumentParser) -> None:
     code = acts.add_parser("code", help="print a new one-time code for the company's agent")
     code.add_argument("name")
     code.set_defaults(verb=_company_code)
+    for name, about in (("suspend", "shut agent and applications out"), ("resume", "let them in again")):
+        act = acts.add_parser(name, help=about)
+        act.add_argument("name")
+        act.set_defaults(verb=_company_suspend, suspended=name == "suspend")
     revoke = acts.add_parser("revoke-agent", help="the company's agent is no longer trusted")
     revoke.add_argument("name")
     revoke.set_defaults(verb=_company_revoke)
@@ -128,6 +132,13 @@ def _company_list(_: argparse.Namespace, config: CloudConfig) -> int:
 def _company_code(options: argparse.Namespace, config: CloudConfig) -> int:
     with _registry(config) as registry:
         _say(f"enrolment code: {registry.new_enrolment_code(options.name, CODE_VALID)}")
+    return 0
+
+
+def _company_suspend(options: argparse.Namespace, config: CloudConfig) -> int:
+    with _registry(config) as registry:
+        registry.suspend(options.name, suspended=options.suspended)
+    _say(f"{options.name}: {'suspended' if options.suspended else 'active'}")
     return 0
 
 

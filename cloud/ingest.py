@@ -185,7 +185,7 @@ class AgentConnection:
                 case ReadyReceived(ready):
                     await self._ready(ready)
                 case Delivered():
-                    self._delivered(event)
+                    self.delivered(event)
                 case Ended():
                     raise LinkLost("T1013", "the agent said goodbye")
                 case Stalled(error):
@@ -276,7 +276,8 @@ class AgentConnection:
 
     # -- stream ----------------------------------------------------------------------------------------------------------
 
-    def _delivered(self, event: Delivered) -> None:
+    def delivered(self, event: Delivered) -> None:
+        """The next frame of a channel, in order."""
         channel = self._channels.get(event.channel)
         if channel is None:
             raise RemoteProtocolError("T1005", "a frame for a channel that was not announced", where=event.channel)
