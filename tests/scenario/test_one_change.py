@@ -90,9 +90,8 @@ def test_a_change_passes_the_functions_in_the_order_of_the_walk(tmp_path: Path) 
         try:
             execute(erp, "INSERT INTO leave VALUES (1, 7, 'special')")
             await agent.until(lambda: rows(cloud) == 1)
-            tenant = await cloud.tenants.tenant("acme")
-            await tenant.read(lambda store: list_changes(store, ChangesRequest(after=cursor, limit=10)))
-            await agent.until(lambda: LAST in calls.order)
+            await agent.until(lambda: "cdc.journal.Journal.applied" in calls.order)
+            await cloud.tenants.read("acme", lambda store: list_changes(store, ChangesRequest(after=cursor, limit=10)))
         finally:
             sys.setprofile(None)
 

@@ -1,4 +1,4 @@
-"""A TCP proxy that misbehaves on purpose: cuts, resets, stalls (half-open) and delays, between a real client and a real server."""
+"""A TCP proxy that misbehaves on purpose: cuts, resets, stalls (half-open), delays; between a real client and a real server."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import socket
 import struct
+from typing import Self
 
 
 class FaultyProxy:
@@ -24,7 +25,7 @@ class FaultyProxy:
         self.bytes_up = 0
         self.cut_after: int | None = None  # bytes upwards until the connections are reset
 
-    async def __aenter__(self) -> FaultyProxy:
+    async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
         self.port: int = self._server.sockets[0].getsockname()[1]
         return self
