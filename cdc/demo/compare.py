@@ -221,21 +221,20 @@ class Reading(dict[Any, Any]):
     """Raw cell -> canonical cell or `Bad` of one column, remembered."""
 
     def __init__(self, column: Column) -> None:
-        super().__init__({None: None})
+        super().__init__()
         self._read = READERS[column.family]
         self._column = column
 
     def __missing__(self, raw: Any) -> Any:
-        value: Any
+        value: Any = None
         try:
-            value = self._read(raw, self._column.digits)
+            value = raw if raw is None else self._read(raw, self._column.digits)
         except NoForm as problem:
             value = Bad(str(problem))
         except ValueError:
             value = Bad(f"is not a valid {self._column.family}")
         if len(self) > MEMO_LIMIT:
             self.clear()
-            self[None] = None
         if not isinstance(raw, bytes | float):  # large, or 0.0 == -0.0 and 1.0 == 1
             self[raw] = value
         return value

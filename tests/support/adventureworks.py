@@ -194,5 +194,5 @@ def new_row(rng: Random, table: Table, number: int, known: dict[str, list[Any]])
         elif column.name == table.key[-1] and column.declared in {"INT", "SMALLINT", "TINYINT"}:
             row.append(number)
         else:
-            row.append(value(rng, column.declared, nullable=column.nullable))
+            row.append(value(rng, column.declared, nullable=column.nullable, key=column.name in table.key))
     return row

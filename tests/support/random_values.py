@@ -14,12 +14,16 @@ EDGES = ("", " ", "'", '"', "ą" * 200, "line\nbreak\r\n", "e\u0301", "\ufeff", 
 XML = '<osoba id="{}"><imię>{}</imię><opis><![CDATA[{}]]></opis></osoba>'
 
 
-def value(rng: Random, declared: str, *, nullable: bool = False) -> Any:
-    """A cell that can be carried."""
+def value(rng: Random, declared: str, *, nullable: bool = False, key: bool = False) -> Any:
+    """A cell that can be carried; the text of a key is canonical, any other may be written in several ways."""
     if nullable and rng.random() < 0.2:
         return None
     kind, _, arguments = declared.upper().rstrip(")").partition("(")
-    return MAKERS.get(kind, text)(rng, [int(n) for n in re.findall(r"\d+", arguments)])
+    sizes = [int(n) for n in re.findall(r"\d+", arguments)]
+    if key and kind == "DATETIME":
+        fraction = f"{rng.randint(0, 10 ** sizes[0] - 1):0{sizes[0]}}"
+        return f"{_day(rng, [])} {rng.randint(0, 23):02}:{rng.randint(0, 59):02}:07.{fraction}"
+    return MAKERS.get(kind, text)(rng, sizes)
 
 
 def spoiled(rng: Random, declared: str) -> Any:

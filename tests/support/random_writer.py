@@ -28,7 +28,8 @@ class Done(NamedTuple):
 class RandomWriter:
     """Commits random transactions; the same seed on the same file makes the same ones, as long as it is alone.
 
-    `spoil`: the share of updates that write a cell which cannot be carried. Close it, or use it with `with`.
+    `spoil`: the share of updates that write a cell which cannot be carried, or a key that is not canonical. Close it, or use
+    it with `with`.
     """
 
     def __init__(self, path: Path, seed: int, *, connections: int = 3, spoil: float = 0.0) -> None:
@@ -249,7 +250,7 @@ def change_key(writer: RandomWriter, database: sqlite3.Connection, table: Table)
     elif "INT" in column.declared:
         cell = writer.fresh(column)
     else:
-        cell = value(writer.rng, column.declared)
+        cell = value(writer.rng, column.declared, key=writer.rng.random() >= writer.spoil)
     database.execute(f'UPDATE "{table.name}" SET "{column.name}" = ? WHERE rowid = ?', (cell, writer.rowid(database, table)))
 
 

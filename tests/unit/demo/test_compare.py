@@ -217,6 +217,24 @@ def test_a_row_with_null_in_its_key_must_be_listed(pair: Pair) -> None:
     assert (result.exit_code, result.rows("mixed")) == (0, (4, 3, 1))
 
 
+def test_a_key_whose_text_is_not_canonical_must_be_listed(tmp_path: Path) -> None:
+    erp, copy = tmp_path / "erp.db", tmp_path / "copy.db"
+    with closing(sqlite3.connect(erp)) as database:
+        database.execute("CREATE TABLE Times (at DATETIME(3) PRIMARY KEY)")
+        database.execute("INSERT INTO Times VALUES ('2024-01-01 00:00:00.000'), ('2024-01-02T00:00')")
+        database.commit()
+    times = [Dataset(name="times", table="Times", channel="main")]
+    with closing(sqlite3.connect(copy)) as database:
+        database.execute("CREATE TABLE _withheld (dataset, key, code)")
+        database.execute("CREATE TABLE times AS SELECT '2024-01-01 00:00:00.000' AS at")
+        database.commit()
+        assert compare(erp, copy, times, tmp_path).exit_code == 1
+        database.execute("INSERT INTO _withheld VALUES ('times', ?, 'A2306')", (msgspec.msgpack.encode(["2024-01-02T00:00"]),))
+        database.commit()
+    result = compare(erp, copy, times, tmp_path)
+    assert (result.exit_code, result.rows("times")) == (0, (2, 1, 1))
+
+
 def test_text_that_is_not_utf_8_is_a_difference_unless_listed(pair: Pair) -> None:
     pair.change(pair.erp, "UPDATE Mixed SET note = CAST(x'ff41' AS TEXT) WHERE id = 2")
     assert pair.compare().differences == [("mixed", "value", "2, Ewa", "note")]
