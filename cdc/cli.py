@@ -20,6 +20,7 @@ from cdc import host, logs
 from cdc.config import Company, Config
 from cdc.control import Client, RestoredRequest, SyncRequest, TakeoverRequest
 from cdc.daemon import Daemon, open_source
+from cdc.doctor import inspect_installation
 from cdc.errors import AgentError, ConfigError
 from cdc.journal_identity import Identity, IdentityFile
 from cdc.model import Finding, Severity
@@ -167,7 +168,7 @@ def _doctor(options: argparse.Namespace) -> int:
     config = _config(options)
     worst = ExitStatus.OK
     for company in _companies(config, options.company):
-        findings = asyncio.run(_with_source(company, partial(_inspected, company)))
+        findings = asyncio.run(_inspected(config, company))
         for finding in findings:
             _show(company, finding)
         if any(finding.severity is Severity.ERROR for finding in findings):
@@ -233,8 +234,12 @@ async def _removed(source: Source) -> list[str]:
     return await source.uninstall()
 
 
-async def _inspected(company: Company, source: Source) -> list[Finding]:
-    return await source.inspect(company.datasets)
+async def _inspected(config: Config, company: Company) -> list[Finding]:
+    source = open_source(company, system_runtime())
+    try:
+        return [*await source.inspect(company.datasets), *await inspect_installation(config, company)]
+    finally:
+        await source.close()
 
 
 async def _enrolled(config: Config, company: Company, code: str, runtime: Runtime) -> Identity:

@@ -134,3 +134,19 @@ async def enrol(url: str, context: ssl.SSLContext, request: EnrolRequest) -> Enr
     except msgspec.DecodeError as error:
         raise NotOurs("T1012", f"answered {response.status} with something unknown", where=url) from error
     raise Refused(problem.code or "T1012", problem.detail, retry_after=None)
+
+
+async def probe(url: str, context: ssl.SSLContext) -> None:
+    """Asks whether the cloud is there. Raises Unreachable, Untrusted or NotOurs."""
+    async with _session(context) as session:
+        try:
+            async with session.get(url.rstrip("/") + "/live") as response:
+                body = await response.read()
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise _translate(error, url) from error
+    try:
+        alive = response.status == 200 and msgspec.json.decode(body, type=dict[str, str]).get("status") == "ok"
+    except msgspec.DecodeError:
+        alive = False
+    if not alive:
+        raise NotOurs("T1012", f"answered {response.status} with something unknown", where=url)
