@@ -310,18 +310,18 @@ class Rows:
     def __init__(self, task: Task, select: sqlite3.Cursor, canonical: Callable[[list[Cells]], list[Cells]]) -> None:
         self.rows: list[Key] = []
         self.fetch = FETCH_BLOBS if any(c.family == "bytes" for c in task.columns) else FETCH
-        self.total = 0
+        self.total = self.refused = 0
         self.keyless: set[Key] = set()
-        self._task = task
-        self._select = select
-        self._canonical = canonical
+        self.listed: Callable[[Key], bool] = lambda _: False  # whether a key as it stands in the database is withheld
+        self._task, self._select, self._canonical = task, select, canonical
 
     def fill(self) -> bool:
         """Read on when little is left; False at the end."""
         while len(self.rows) < self.fetch and (raw := self._select.fetchmany(self.fetch)):
             self.total += len(raw)
-            columns = self._canonical(list(zip(*raw, strict=True)))
-            if any(set(map(type, column)) & {Bad, type(None)} for column in columns[: self._task.keys]):
+            given: list[Cells] = list(zip(*raw, strict=True))
+            columns = self._canonical(given)
+            if any(None in given[n] or tuple(columns[n]) != given[n] for n in range(self._task.keys)):
                 self.rows.extend(self._with_key(columns, raw))
             else:
                 self.rows.extend(zip(*columns, strict=True))
@@ -329,8 +329,11 @@ class Rows:
 
     def _with_key(self, columns: list[Cells], raw: list[Key]) -> Iterator[Key]:
         for row, original in zip(zip(*columns, strict=True), raw, strict=True):
-            if any(cell is None or isinstance(cell, Bad) for cell in row[: self._task.keys]):
-                self.keyless.add(original[: self._task.keys])
+            key, given = row[: self._task.keys], original[: self._task.keys]
+            if any(cell is None or isinstance(cell, Bad) for cell in key):
+                self.keyless.add(given)
+            elif key != given and self.listed(given):  # two texts could mean the same key, so such a row may be withheld
+                self.refused += 1
             else:
                 yield row
 
@@ -430,12 +433,9 @@ class Comparison:
     """Walks both sides of one dataset by key and notes what differs."""
 
     def __init__(self, task: Task, erp: Rows, cloud: Rows, withheld: WithheldList) -> None:
-        self._task = task
-        self._erp = erp
-        self._cloud = cloud
-        self._withheld = withheld
-        self._count = 0
-        self._listed = 0
+        self._task, self._erp, self._cloud, self._withheld = task, erp, cloud, withheld
+        self._count = self._listed = 0
+        erp.listed = withheld.has
         self._found: list[Difference] = []
 
     def run(self) -> Verdict:
@@ -492,7 +492,7 @@ class Comparison:
     def _listed_but_absent(self) -> None:
         """Hold the list against the rows: one whose key cannot be read must be listed too, and what is listed must exist."""
         unmet, keyless = self._withheld.unmet(), self._erp.keyless
-        self._listed += min(len(unmet), len(keyless))
+        self._listed += self._erp.refused + min(len(unmet), len(keyless))
         for key in self._cloud.keyless:
             self._note(EXTRA, key, "", "in the cloud with a key of the wrong kind")
         if len(keyless) > len(unmet):
