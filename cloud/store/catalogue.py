@@ -37,7 +37,7 @@ class Record(msgspec.Struct):
     last_number: int = 0
     detached: bool = False
     reloading: bool = False  # the agent says that the visible copy is incomplete or stale
-    rejected: bytes = b""  # schema id of the last load if a person discarded it: the visible copy is stale
+    rejected: bytes = b""  # schema id of a load that ended and was never shown: the visible copy is stale
     lost: list[str] = []  # channels that the dataset has left for another: what they still send is out of date
     applied_at: str = ""  # of the last window before it was detached
     read_at: str = ""

@@ -67,7 +67,12 @@ class StoreTransaction:
     # -- generations -----------------------------------------------------------------------------------------------------
 
     def begin_load(self, record: Record, channel: str, generation: int, schema_id: bytes) -> None:
-        """Create an empty generation; an earlier unfinished one is dropped."""
+        """Create an empty generation; an earlier unfinished one is dropped.
+
+        What is visible is stale then if that one was held: the agent, whose load had ended, does not say so.
+        """
+        if record.loading is not None and record.loading.held:
+            record.rejected = record.loading.schema_id
         self.discard(record, new_owner=channel)
         record.lost = [name for name in record.lost if name != channel]
         record.last_number += 1

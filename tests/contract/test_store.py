@@ -635,6 +635,14 @@ def test_a_held_load_is_dropped_by_the_next_one(held: Feeder) -> None:
     assert (state_of(held.store), names_of(held.store)[1]) == ("live", "third")
 
 
+def test_what_is_visible_is_stale_while_the_successor_of_a_held_load_runs(held: Feeder) -> None:
+    """The agent, for which that load had ended, takes what is visible for current."""
+    held.window(LoadBegin("people", schema_id(PEOPLE), 3, "asked"), batch([person(1)], 3))
+    assert state_of(held.store) == "reloading"
+    held.window(batch([person(i, "third") for i in range(2, 21)], 3), LoadEnd("people", 3, 20))
+    assert (state_of(held.store), names_of(held.store)[2]) == ("live", "third")
+
+
 def test_keys_of_another_form_are_compared_by_number(loaded: Feeder) -> None:
     columns = [Column("id", Type.TEXT, False, key=1)]
     texts = Schema("people", "hr", "up", columns)
