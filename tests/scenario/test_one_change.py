@@ -15,7 +15,7 @@ from typing import Any
 from cdc.model import Dataset
 from cloud.queries import list_changes
 from cloud.routes import ChangesRequest
-from tests.support.one_process import AgentSide, CloudSide, both_sides, company
+from tests.support.both_sides import AgentSide, CloudSide, both_sides, company
 from tests.support.virtual import VirtualClock, run_virtually, virtual_runtime
 
 ROOT = Path(__file__).resolve().parents[2]
