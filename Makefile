@@ -5,7 +5,7 @@ export VENV
 SMALL := -m "not full"
 JOBS ?= 2
 
-.PHONY: demo test test-fast test-all lint fmt bench clean lock
+.PHONY: demo test test-fast test-all lint fmt bench errors-doc clean lock
 
 demo: $(VENV)/.installed-run ## the main job on the embedded default; ONCE=1 ends by itself and compares both sides
 	$(BIN)/cdc demo $(if $(ONCE),--once) $(ARGS)
@@ -30,6 +30,9 @@ fmt: $(VENV)/.installed-test
 
 bench: $(VENV)/.installed-run ## speeds as a share of the physical limit
 	$(BIN)/python -m bench $(ARGS)
+
+errors-doc: $(VENV)/.installed-test ## docs/errors.md from the registries of error codes
+	$(BIN)/python -m tools.errors_doc
 
 lock: ## pins the newest versions (needs uv)
 	uv pip compile -q --upgrade --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml requirements/run.in -o requirements/run.lock
