@@ -94,8 +94,9 @@ class CompanyStore(Protocol):
         ...
 
     def adopt(self, channel: str, journal_id: bytes, next_seq: int) -> ChannelState:
-        """The agent continues with this journal id. The same id: nothing changes. Another: staged frames are discarded and
-        staged = applied = next_seq - 1 for the new id; the position stays.
+        """The agent continues with this journal id. The same id: nothing changes.
+
+        Another: staged frames are discarded and staged = applied = next_seq - 1 for the new id; the position stays.
         """
         ...
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator, Sequence
 
+import msgspec
+
 from cloud.store.base import Staged
 from transport.errors import RemoteProtocolError
 from transport.frames import ChannelState, WindowEnd
@@ -16,7 +18,7 @@ _STATE = "name, journal_id, staged, applied, position"
 def states(db: sqlite3.Connection) -> list[ChannelState]:
     """List all channels, by name, with the check of what is staged beyond the last window applied."""
     found = db.execute(f"SELECT {_STATE} FROM _channel ORDER BY name").fetchall()
-    return [ChannelState(*row, check=staged_check(_checksums(db, row[0]))) for row in found]
+    return [msgspec.structs.replace(ChannelState(*row), check=staged_check(_checksums(db, row[0]))) for row in found]
 
 
 def _checksums(db: sqlite3.Connection, channel: str) -> Iterator[int]:
