@@ -181,7 +181,8 @@ def _enrol(options: argparse.Namespace) -> int:
     (company,) = _companies(config, options.company)
     identity = asyncio.run(_enrolled(config, company, options.code, system_runtime()))
     folder = config.agent.state / company.name
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    config.agent.state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder.mkdir(mode=0o700, exist_ok=True)
     IdentityFile(folder / "journal.identity", system_runtime().durable).save(identity)
     _say(f"{company.name}: enrolled at {config.cloud.url}")
     return ExitStatus.OK

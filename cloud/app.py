@@ -107,10 +107,13 @@ class AgentDoor:
 
 
 def server_tls(certificate: Path, key: Path) -> ssl.SSLContext:
-    """TLS 1.2 or newer with the service's own certificate chain."""
+    """TLS 1.2 or newer with the service's own certificate chain. Raises CloudError C3009."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.load_cert_chain(certificate, key)
+    try:
+        context.load_cert_chain(certificate, key)
+    except OSError as error:  # ssl.SSLError is one
+        raise CloudError("C3009", error.strerror or type(error).__name__, where=f"{certificate}, {key}") from error
     return context
 
 
@@ -136,7 +139,7 @@ class Service:
             registry,
             control,
             self._runtime,
-            lambda path: SqliteStore(path, self._runtime, retention_days=int(limits.feed_retention // DAY)),
+            lambda path: SqliteStore(path, self._runtime, retention_days=limits.feed_retention / DAY),
         )
         self._api = Api(self.tenants, ApiSettings(self._version, config.public_url or None, limits.followers))
         settings = IngestSettings(f"cdc-cloud/{self._version}", limits.credit_bytes, limits.credit_frames)

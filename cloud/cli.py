@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import logging
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -16,6 +15,7 @@ from pathlib import Path
 from cloud.app import COMPANIES_FOLDER, REGISTRY_FILE, Service
 from cloud.config import CloudConfig, parse_config
 from cloud.errors import CloudError, ConfigError
+from cloud.logs import configure
 from cloud.store.registry import Registry
 from cloud.store.sqlite import SqliteStore
 from transport.errors import CodedError
@@ -96,11 +96,7 @@ def _load_parser(load: argparse.ArgumentParser) -> None:
 
 
 def _run(_: argparse.Namespace, config: CloudConfig) -> int:
-    logging.basicConfig(
-        level=config.log.level.value.upper(),
-        format="%(asctime)s %(levelname)s %(name)s %(message)s",
-        stream=sys.stderr,
-    )
+    configure(config.log)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(_serve(config))
     return 0
@@ -165,14 +161,14 @@ def _token_revoke(options: argparse.Namespace, config: CloudConfig) -> int:
 def _load_decide(options: argparse.Namespace, config: CloudConfig) -> int:
     path = config.data / COMPANIES_FOLDER / f"{options.company}.db"
     if not path.exists():
-        raise CloudError("C3307", "no such company, or nothing of it has arrived", where=options.company)
+        raise CloudError("C3109", "no such company, or nothing of it has arrived", where=options.company)
     store = SqliteStore(path, system_runtime())
     try:
         done = (store.approve if options.accept else store.reject)(options.dataset)
     finally:
         store.close()
     if not done:
-        raise CloudError("C3307", "no load of this dataset waits for a person", where=f"{options.company}/{options.dataset}")
+        raise CloudError("C3109", "no load of this dataset waits for a person", where=f"{options.company}/{options.dataset}")
     _say(f"{options.dataset}: {'swapped in' if options.accept else 'thrown away'}")
     return 0
 

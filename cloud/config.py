@@ -64,7 +64,6 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     credit_bytes: Annotated[Size, msgspec.Meta(ge=MIB, le=1024 * MIB)] = 8 * MIB
     credit_frames: Annotated[int, msgspec.Meta(ge=1, le=65_536)] = 512
     feed_retention: Annotated[Duration, msgspec.Meta(ge=3600.0, le=3650 * DAY)] = 30 * DAY
-    silent_agent: Annotated[Duration, msgspec.Meta(ge=60.0, le=30 * DAY)] = 900.0
     followers: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 200
     shutdown_grace: Annotated[Duration, msgspec.Meta(ge=0.0, le=300.0)] = 10.0
 

@@ -332,3 +332,14 @@ _entries(
         ),
     }
 )
+
+_entries(
+    {
+        # -- held loads --------------------------------------------------------------------------------------------------
+        "C3109": (
+            "No load waits",
+            "The company or dataset is not known here, or no finished load of it waits for a person.",
+            "GET /api/v1/datasets shows the state `held` where one waits; compare the names.",
+        ),
+    }
+)

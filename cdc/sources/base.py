@@ -69,7 +69,7 @@ class Source(Protocol):
         ...
 
     async def describe(self, datasets: Sequence[Dataset]) -> list[Description]:
-        """Each dataset with its schema and fingerprint, or the reason why it cannot be carried; never raises for one of them."""
+        """Each dataset with schema and fingerprint, or the reason why it cannot be carried; never raises for one of them."""
         ...
 
     def reader(self) -> AbstractAsyncContextManager[Reader]:
@@ -89,7 +89,7 @@ class Source(Protocol):
         ...
 
     async def repair(self, datasets: Sequence[Dataset]) -> list[str]:
-        """Tracks again what was installed and has lost its tracking (a rebuilt table); such a table gets a new begin version."""
+        """Tracks again what was installed and lost its tracking (a rebuilt table); such a table gets a new begin version."""
         ...
 
     async def clean_up(self, retention: float) -> int:

@@ -51,6 +51,7 @@ class SqliteFile:
             self._idle.put(None)  # opened at first use
         self._closed = False
         try:
+            self._touch()
             with self._errors():
                 self._writer = self._open()
                 self._migrate()
@@ -108,11 +109,21 @@ class SqliteFile:
         if self._closed:
             raise StoreError("C3106", "the store is closed", where=self.path.name)
 
-    def _open(self) -> sqlite3.Connection:
+    def _touch(self) -> None:
+        """Create the file, and say why it cannot be used, which SQLite does not.
+
+        Before any connection, never later: POSIX takes away all locks a process has on a file when it closes any handle of it.
+        Then another process believes itself alone, and its last act is to remove the write-ahead log that is in use here.
+        """
         try:
-            os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))  # says why it cannot, which SQLite does not
+            os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+        except FileExistsError:
+            if not os.access(self.path, os.R_OK | os.W_OK):
+                raise StoreError("C3101", "the file cannot be read and written", where=str(self.path)) from None
         except OSError as error:
             raise StoreError("C3101", f"{error.strerror}", where=str(self.path)) from error
+
+    def _open(self) -> sqlite3.Connection:
         connection = sqlite3.connect(
             self.path, timeout=WAIT, isolation_level=None, check_same_thread=False, cached_statements=1024
         )

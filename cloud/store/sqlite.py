@@ -60,7 +60,7 @@ class SqliteStore:
     """The copy of one company; see `CompanyStore`. Writes from any thread take turns, reads wait for none of them."""
 
     def __init__(
-        self, path: Path, runtime: Runtime, *, retention_days: int = 30, cache: int = 64 * MIB, readers: int = 4
+        self, path: Path, runtime: Runtime, *, retention_days: float = 30, cache: int = 64 * MIB, readers: int = 4
     ) -> None:
         """Open or create. `cache`: bytes of pages a connection may hold. Raises StoreError C3101 to C3106."""
         self._runtime = runtime
