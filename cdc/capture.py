@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
-from cdc.errors import Transient
+from cdc.errors import REGISTRY, Transient
 from cdc.intake import NoRoom, Outgrown
 from cdc.journal import Journal, JournalChannel
 from cdc.logs import logger
@@ -31,8 +31,13 @@ ACCEPTED = "accepted_incarnation"  # journal setting: the incarnation a person d
 
 
 def next_full(channel: str) -> str:
-    """Name the journal's setting that has the channel's datasets read anew (see `Capture.request_full`)."""
+    """Name the journal's setting that has the channel's datasets read anew by the next window (see `full_request`)."""
     return f"next_full:{channel}"
+
+
+def full_request(identity: bytes, datasets: Iterable[str] = ()) -> bytes:
+    """Return the setting's value: read these datasets anew, all if none is named. Each request has an id of its own."""
+    return msgspec.msgpack.encode((identity, list(datasets)))
 
 
 class Did(enum.StrEnum):
@@ -133,7 +138,7 @@ class Capture:
 
     async def request_full(self, datasets: Iterable[str] = ()) -> None:
         """Have these datasets (none named: all) read anew by the next cycle; durable."""
-        value = msgspec.msgpack.encode((self._tools.runtime.new_id(), list(datasets)))
+        value = full_request(self._tools.runtime.new_id(), datasets)
         await self._tools.executor.run(lambda: self._tools.journal.put(next_full(self.channel), value))
         self._memory.look = True
         self.wake.set()
@@ -300,7 +305,8 @@ class Capture:
             if (old.code, old.where) == (why.code, where):
                 return msgspec.structs.replace(old, message=why.message)
         self._log.warning("capture.problem", why.message, code=why.code, where=where)
-        return Problem(code=why.code, message=why.message, where=where, since=self._tools.runtime.clock.now())
+        since, advice = self._tools.runtime.clock.now(), REGISTRY[why.code].remedy
+        return Problem(code=why.code, message=why.message, where=where, since=since, advice=advice)
 
     def _say(self, phase: Phase, **changed: object) -> None:
         if state := self._tools.journal.channel(self.channel):
@@ -310,4 +316,4 @@ class Capture:
         self._report(self._said)
 
 
-__all__ = ["ACCEPTED", "Capture", "CaptureSettings", "Declared", "Did", "next_full"]
+__all__ = ["ACCEPTED", "Capture", "CaptureSettings", "Declared", "Did", "full_request", "next_full"]

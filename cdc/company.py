@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from pathlib import Path
 
 from cdc.board import StatusBoard
-from cdc.capture import ACCEPTED, Capture, CaptureSettings
+from cdc.capture import ACCEPTED, Capture, CaptureSettings, full_request, next_full
 from cdc.config import Channel, CloudSettings, Company
 from cdc.errors import AgentError, CompanyStopped, ProgramStopped
 from cdc.journal import Journal, open_or_renew
@@ -89,11 +89,16 @@ class CompanyParts:
 
     async def _uplink(self, stop: asyncio.Event) -> None:
         async with self._journal_open():
-            await self.uplink.run(stop)
+            await self._executor.run(self._check_attached)
+            try:
+                await self.uplink.run(stop)
+            except ProgramStopped as error:  # this company's own files: the others go on
+                raise CompanyStopped(error.code, error.message, where=error.where) from error
 
     async def _capture(self, channel: Channel, stop: asyncio.Event) -> None:
         """One channel, on connections of its own: a fault of one leaves the others alone."""
         async with self._journal_open(), self._source() as source:
+            await self._executor.run(self._check_attached)
             capture = Capture(
                 channel.name,
                 lambda: self._declared(channel.name),
@@ -109,7 +114,11 @@ class CompanyParts:
                 report=lambda news: self._captured(channel.name, news),
             )
             self.captures[channel.name] = capture
-            await capture.run(stop)
+            try:
+                await capture.run(stop)
+            finally:
+                if self.captures.get(channel.name) is capture:
+                    del self.captures[channel.name]
 
     async def _housekeeping(self, stop: asyncio.Event) -> None:
         """Change records older than the retention go; what no channel has captured yet is noticed as lost history."""
@@ -155,9 +164,18 @@ class CompanyParts:
             raise CompanyStopped("A2102", error.strerror or type(error).__name__, where=str(self._folder)) from error
         if aside:
             self._log.error("journal.renewed", "it was damaged; set aside", files=[path.name for path in aside])
-        if self.journal.get(DETACHED) is not None:
-            self.journal.close()
+
+    def _check_attached(self) -> None:
+        """Raises CompanyStopped A2608 while this installation is told to leave a copy alone; a new enrolment ends that."""
+        detached, identity = self.journal.get(DETACHED), self.journal.identity()
+        if detached is not None and identity is not None and detached == identity.installation:
             raise CompanyStopped("A2608", "a person said that this database is only a copy", where=self.company.name)
+
+    def _detach(self) -> None:
+        identity = self.journal.identity()
+        if identity is None:
+            raise AgentError("A2601", "the company is not enrolled: there is nothing to leave alone", where=self.company.name)
+        self.journal.put(DETACHED, identity.installation)
 
     # -- news ------------------------------------------------------------------------------------------------------------
 
@@ -184,27 +202,38 @@ class CompanyParts:
 
     # -- orders ----------------------------------------------------------------------------------------------------------
 
-    async def sync(self, channel: str, *, full: bool) -> list[str]:
-        """Looks now, reading everything anew if asked. Returns the channels. Raises AgentError A2513."""
+    async def sync(self, channel: str, *, full: bool, later: bool = False) -> list[str]:
+        """Looks now; `full`: the next window reads everything anew, which is durable. `later`: nobody is woken for it.
+
+        Returns the channels. A channel that does not run looks when it starts. Raises AgentError A2513.
+        """
         names = [c.name for c in self.company.channels if channel in ("", c.name)]
         if not names:
             raise AgentError("A2513", "no such channel", where=f"{self.company.name}/{channel}")
-        for name in names:
-            capture = self.captures.get(name)
-            if capture is None:
-                raise AgentError("A2517", "the channel has not started yet", where=f"{self.company.name}/{name}")
-            if full:
-                await capture.request_full()
-            capture.wake.set()
+        if full:
+            async with self._journal_open():
+                await self._executor.run(lambda: self._ask_full(names))
+        if not later:
+            for name in names:
+                if (capture := self.captures.get(name)) is not None:
+                    capture.wake.set()
         return names
+
+    def _ask_full(self, channels: Iterable[str]) -> None:
+        for name in channels:
+            self.journal.put(next_full(name), full_request(self._runtime.new_id()))
 
     async def restored(self, choice: str) -> str:
         """What a person says the database is after its history changed; the company's services are to be woken afterwards."""
         async with self._journal_open():
             if choice == "copy":
-                await self._executor.run(lambda: self.journal.put(DETACHED, b"copy"))
+                await self._executor.run(self._detach)
                 return "this database is a copy: the agent leaves it alone until the company is enrolled again"
             async with self._source() as source:
                 incarnation = await source.new_incarnation()
-            await self._executor.run(lambda: self.journal.put(ACCEPTED, incarnation))
+            await self._executor.run(lambda: self._accept(incarnation))
         return "this is the real database: its new history is read in full"
+
+    def _accept(self, incarnation: bytes) -> None:
+        self.journal.put(ACCEPTED, incarnation)
+        self.journal.put(DETACHED, None)

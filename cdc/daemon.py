@@ -119,8 +119,13 @@ class Daemon:
     async def sync(self, request: SyncRequest) -> Done:
         """See `cdc.health.Actions`."""
         parts = self._company(request.company)
+        later = request.when == "next"
+        if later and not request.full:
+            raise AgentError("A2514", "only a full read can be noted for the next run", where=request.company)
+        channels = await parts.sync(request.channel, full=request.full, later=later)
+        if later:
+            return Done(message="the next run reads everything anew", details=channels)
         self.supervisor.wake(request.company)
-        channels = await parts.sync(request.channel, full=request.full)
         return Done(message="full sync asked for" if request.full else "looking now", details=channels)
 
     async def reload(self) -> Done:
@@ -130,8 +135,12 @@ class Daemon:
 
     async def restored(self, request: RestoredRequest) -> Done:
         """See `cdc.health.Actions`."""
-        message = await self._company(request.company).restored(request.choice)
-        self.supervisor.wake(request.company)
+        parts = self._company(request.company)
+        message = await parts.restored(request.choice)
+        if request.choice == "copy":  # also of a company that runs
+            await self.supervisor.replace(request.company, parts.services())
+        else:
+            self.supervisor.wake(request.company)
         return Done(message=message)
 
     async def takeover(self, request: TakeoverRequest) -> Done:
