@@ -433,7 +433,7 @@ def _fold_character(character: str) -> str:
 def key_identity(columns: Sequence[Column], cells: Sequence[Cell]) -> bytes:
     """Name a row by its key: the MessagePack array of its canonical cells, folded. `columns`: the key's, in key order.
 
-    Raises NotCarried for NULL, text that is not Unicode, and keys over MAX_KEY bytes.
+    Raises NotCarried for NULL, text that is not Unicode, what is no text in a folded column, and keys over MAX_KEY bytes.
     """
     return key_identities(columns, [[cell] for cell in cells])[0]
 
@@ -454,7 +454,7 @@ def key_identities(columns: Sequence[Column], keys: Sequence[Sequence[Cell]]) ->
 
 
 def loose_identity(columns: Sequence[Column], cells: Sequence[Cell]) -> bytes:
-    """Name a withheld row, whose key may be NULL or too long: as `key_identity` where that works; never raises."""
+    """Name a withheld row, whose key may be anything: as `key_identity` where that works; never raises."""
     try:
         return key_identity(columns, cells)
     except NotCarried:
@@ -468,6 +468,8 @@ def loose_identity(columns: Sequence[Column], cells: Sequence[Cell]) -> bytes:
 
 def _folded(column: Column, cells: Sequence[Cell]) -> Sequence[Cell]:
     if column.type is Type.TEXT and (column.pad or column.fold is not Fold.NONE):
+        if not set(map(type, cells)) <= {str}:
+            raise NotCarried("T1009", "a key with a cell of another kind than its column")
         return list(map(fold_text, cast("Sequence[str]", cells), repeat(column.fold), repeat(column.pad)))
     return _without_minus_zero(cells) if column.type is Type.FLOAT else cells
 

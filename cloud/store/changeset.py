@@ -67,14 +67,18 @@ def _check(schema: Schema, batch: Batch) -> None:
 
 
 def _identities(schema: Schema, batch: Batch) -> list[bytes]:
-    """Name all rows; a withheld one may have any key."""
+    """Name all rows; a withheld one may have any key, and so may a delete: that of a row that was withheld."""
     columns = schema.keys()
     if Op.WITHHELD not in batch.ops:
-        return key_identities(columns, batch.keys)
-    carried = [op != Op.WITHHELD for op in batch.ops]
-    named = iter(key_identities(columns, [list(compress(column, carried)) for column in batch.keys]))
-    rows = zip(batch.ops, zip(*batch.keys, strict=True), strict=True)
-    return [loose_identity(columns, cells) if op == Op.WITHHELD else next(named) for op, cells in rows]
+        try:
+            return key_identities(columns, batch.keys)
+        except NotCarried:
+            if Op.DELETE not in batch.ops:
+                raise
+    upserts = batch.ops.translate(_IS[Op.UPSERT])
+    named = iter(key_identities(columns, [list(compress(column, upserts)) for column in batch.keys]))
+    rows = zip(upserts, zip(*batch.keys, strict=True), strict=True)
+    return [next(named) if upsert else loose_identity(columns, cells) for upsert, cells in rows]
 
 
 def _by_operation(batch: Batch, keys: list[bytes]) -> list[Part]:
@@ -115,7 +119,7 @@ def _without_bad_keys(schema: Schema, batch: Batch) -> Batch:
     columns, ops = schema.keys(), bytearray(batch.ops)
     given, reasons, kept = iter(batch.withheld), [], []
     for i, cells in enumerate(zip(*batch.keys, strict=True)):
-        problem = "" if ops[i] == Op.WITHHELD else _key_problem(schema, cells)
+        problem = _key_problem(schema, cells) if ops[i] == Op.UPSERT else ""
         if batch.ops[i] == Op.UPSERT:
             kept.append(not problem)
         if problem:

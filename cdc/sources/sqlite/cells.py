@@ -389,14 +389,13 @@ def columns_of(rows: Sequence[tuple[Stored, ...]]) -> Columns:
 def batch(target: Target, there: Columns, gone: Columns = ()) -> Batch | None:
     """Rows that are there (key columns, then value columns) and keys that are gone; None when nothing of it can be told.
 
-    First come the upserts, then what is withheld, then the deletes. A key that is gone and could not travel never did.
+    First come the upserts, then what is withheld, then the deletes; a key that cannot travel is as it was when it was withheld.
     """
     width = len(target.keys)
     found = convert((*target.keys, *target.values), there) if there else _NOTHING
-    lost = convert(target.keys, gone) if gone else _NOTHING
+    deletes = convert(target.keys, gone).columns if gone else []
     held = sorted(found.withheld)
     upserts = _without(found.columns, found.withheld) if held else found.columns
-    deletes = _without(lost.columns, lost.withheld) if lost.withheld else lost.columns
     ops = b"".join(
         bytes([op]) * count
         for op, count in ((Op.UPSERT, _rows(upserts)), (Op.WITHHELD, len(held)), (Op.DELETE, _rows(deletes)))

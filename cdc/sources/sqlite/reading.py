@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import compress
 from typing import Any, NamedTuple, cast
 
 import msgspec
@@ -259,18 +260,19 @@ def _split(portion: list[Row], width: int) -> tuple[Columns, Columns]:
 
 
 def _changed_null_keys(connection: sqlite3.Connection, r: Reading, to: Target, parameters: Sequence[int]) -> Iterator[Batch]:
-    """Rows that have no identity: withheld as long as they are there."""
+    """Rows that have no identity: withheld as long as any of that key is there."""
     with _any_text(connection):
         changed = connection.execute(statements.changed_null_keys(r), parameters)
         count = statements.count_of_key(r)
         while portion := changed.fetchmany(ROWS_PER_READ):
-            keys = [key for key in portion if connection.execute(count, key).fetchone()[0]]
-            if made := _withheld(to, keys):
+            there = [bool(connection.execute(count, key).fetchone()[0]) for key in portion]
+            gone = [key for key, is_there in zip(portion, there, strict=True) if not is_there]
+            if made := batch(to, _without_values(to, compress(portion, there)), columns_of(gone)):
                 yield made
 
 
-def _withheld(to: Target, keys: list[Row]) -> Batch | None:
-    return batch(to, columns_of([(*key, *(None,) * len(to.values)) for key in keys]))
+def _without_values(to: Target, keys: Iterable[Row]) -> Columns:
+    return columns_of([(*key, *(None,) * len(to.values)) for key in keys])
 
 
 # -- pages -------------------------------------------------------------------------------------------------------------------
@@ -308,5 +310,5 @@ def _is_short(key: Row) -> bool:
 def _null_keys(connection: sqlite3.Connection, r: Reading, to: Target) -> list[Batch]:
     with _any_text(connection):
         found = connection.execute(statements.null_keys(r), (ROWS_PER_READ, 0)).fetchall()
-    made = _withheld(to, [row[: r.width] for row in found])
+    made = batch(to, _without_values(to, (row[: r.width] for row in found)))
     return [made] if made else []
