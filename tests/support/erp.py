@@ -80,7 +80,7 @@ class Copy:
             if op == Op.WITHHELD:
                 self.withheld[loose_identity(keys, key)] = next(reasons)
                 continue
-            identity = key_identities(keys, [[cell] for cell in key])[0]
+            identity = key_identities(keys, [[cell] for cell in key])[0] if op == Op.UPSERT else loose_identity(keys, key)
             self.withheld.pop(identity, None)
             if op == Op.UPSERT:
                 row = dict(zip(places, (*key, *next(upserts)), strict=True))
