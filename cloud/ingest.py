@@ -44,6 +44,7 @@ STAGE_BYTES = 2 * MIB  # unfinished window in memory before it is staged
 STAGE_DELAY = 0.25  # seconds without a new frame before an unfinished window is staged
 PROGRESS_EVERY = 1.0  # seconds between acks that only say that a long apply goes on
 FENCED_RETRY = 5.0  # seconds a connection that was fenced off waits
+RECHECK = 10.0  # seconds between two looks whether the agent is still trusted: revoking does not wait for the next hello
 RETRY_STORE = 30.0  # seconds an agent waits when the company's store has a fault
 
 
@@ -196,13 +197,13 @@ class AgentConnection:
             await self._refuse(refusal)
             raise
         except CloudError as error:
-            log.warning("agent refused: %s", error, extra={"action": "agent.refused", "code": error.code})
             answer = Refusal(error.code, error.message, None if isinstance(error, RegistryError) else RETRY_STORE)
             await self._refuse(answer)
             raise answer from error
 
     async def _refuse(self, refusal: Refusal) -> None:
         conversation = self._talk
+        log.warning("agent refused: %s %s", refusal.code, refusal, extra={"action": "agent.refused", "code": refusal.code})
         conversation.session.refuse(refusal.code, refusal.message, refusal.retry_after)
         await conversation.sent()
 
@@ -227,7 +228,7 @@ class AgentConnection:
         if hello is None:
             raise RemoteProtocolError("T1005", "proof before hello")
         if agent is None or not _signed(agent, hello, self._nonce, signature):
-            raise Refusal("C3204", "this installation's key is not the one enrolled for the company; enrol it again")
+            raise _not_enrolled()
         tenant = await self._tenants.tenant(hello.company)
         async with tenant.entering:
             self._grant = await self._enter(tenant, hello)
@@ -273,6 +274,28 @@ class AgentConnection:
             channel = _Channel(name, stream.journal_id, await tenant.write(_adopting(stream)))
             self._channels[name] = channel
             self._workers.append(asyncio.create_task(self._work(tenant, channel), name=f"ingest.{hello.company}.{name}"))
+        self._workers.append(asyncio.create_task(self._keep_checking(hello.company), name=f"ingest.{hello.company}"))
+
+    async def _keep_checking(self, company: str) -> None:
+        """Ends the connection once the agent is revoked or replaced, or the company suspended, which other processes do."""
+        while True:
+            await asyncio.sleep(RECHECK)
+            try:
+                agent, known = await self._tenants.registry(
+                    lambda registry: (registry.agent(company), registry.company(company))
+                )
+            except CloudError as error:  # of the registry's disk: no reason to end what works
+                log.warning("the agent was not checked: %s", error, extra={"action": "agent.unchecked", "code": error.code})
+                continue
+            if known is None or known.state != "active":
+                refusal = Refusal("C3208", "the company is suspended")
+            elif agent != self._agent:
+                refusal = _not_enrolled()
+            else:
+                continue
+            await self._refuse(refusal)
+            if not self._failed.done():
+                self._failed.set_result(None)
 
     # -- stream ----------------------------------------------------------------------------------------------------------
 
@@ -369,6 +392,10 @@ def _stage(store: CompanyStore, channel: _Channel, frames: list[Staged]) -> int:
     for frame in frames:
         decode_stream(frame.envelope)
     return store.stage(channel.name, channel.journal_id, frames)
+
+
+def _not_enrolled() -> Refusal:
+    return Refusal("C3204", "this installation's key is not the one enrolled for the company; enrol it again")
 
 
 def _signed(agent: Agent, hello: Hello, nonce: bytes, signature: bytes) -> bool:

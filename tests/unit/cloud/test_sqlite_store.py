@@ -224,9 +224,9 @@ def test_infinity_and_zeros_are_kept(hr: Feeder) -> None:
 
 
 def test_a_null_or_impossible_key_costs_its_row_only(hr: Feeder) -> None:
-    none = [[None, None]] * 6
+    none = [[None, None, None]] * 6
     reason = Withheld("A2901")
-    given = Batch("people", schema_id(PEOPLE), 0, b"\0\2\1\0", [[None, 3, 2**64, 9]], none, [reason])  # type: ignore[arg-type]
+    given = Batch("people", schema_id(PEOPLE), 0, b"\0\2\0\0\1", [[None, 3, 2**64, 9, 2**65]], none, [reason])  # type: ignore[arg-type]
     apply(hr, given)
     withheld = {w.key: (w.code, w.detail) for w in hr.store.withheld("people", 10)}
     assert sorted(withheld.values()) == [
