@@ -157,25 +157,20 @@ SQL = re.compile(
 )
 
 
+def sql_in(path: Path) -> list[int]:
+    """Lines with a statement in a string that is no docstring."""
+    tree = tree_of(path)
+    scopes = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    docstrings = {ast.get_docstring(node, clean=False) for node in ast.walk(tree) if isinstance(node, scopes)}
+    texts = [node for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+    return [text.lineno for text in texts if text.value not in docstrings and SQL.search(str(text.value))]
+
+
 def test_sql_stands_only_in_sources_journal_and_stores() -> None:
-    wrong = []
-    for path in MODULES:
-        place = path.relative_to(ROOT).as_posix()
-        if place.startswith(SQL_HOMES) or place.endswith("errors.py"):  # remedies quote the statement that mends
-            continue
-        docstrings = {
-            ast.get_docstring(n, clean=False)
-            for n in ast.walk(tree_of(path))
-            if isinstance(n, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
-        }
-        for node in ast.walk(tree_of(path)):
-            if (
-                isinstance(node, ast.Constant)
-                and isinstance(node.value, str)
-                and node.value not in docstrings
-                and SQL.search(node.value)
-            ):
-                wrong.append((place, node.lineno))
+    places = {path: path.relative_to(ROOT).as_posix() for path in MODULES}
+    # errors.py: remedies quote the statement that mends
+    strangers = [path for path, place in places.items() if not place.startswith(SQL_HOMES) and path.name != "errors.py"]
+    wrong = [(places[path], lines) for path in strangers if (lines := sql_in(path))]
     assert wrong == []
 
 
@@ -185,7 +180,8 @@ def test_the_platform_is_asked_only_in_host() -> None:
 
 
 CLOCKS = re.compile(
-    r"\b(time\.(time|monotonic|sleep)\(|datetime\.now\(|date\.today\(|uuid4\(|os\.urandom\(|import random\b|from random import (?!Random\b))"
+    r"\b(time\.(time|monotonic|sleep)\(|datetime\.now\(|date\.today\(|uuid4\(|os\.urandom\("
+    r"|import random\b|from random import (?!Random\b))"
 )
 
 

@@ -9,7 +9,12 @@ from pathlib import Path
 from cloud.store.sqlite import SqliteStore
 from transport.machine import system_runtime
 
-READ = "import sqlite3, sys; db = sqlite3.connect(sys.argv[1]); db.execute('SELECT count(*) FROM _dataset').fetchone(); db.close()"
+READ = """
+import sqlite3, sys
+db = sqlite3.connect(sys.argv[1])
+db.execute("SELECT count(*) FROM _dataset").fetchone()
+db.close()
+"""
 
 
 def test_another_process_that_reads_the_file_leaves_the_write_ahead_log_alone(tmp_path: Path) -> None:
