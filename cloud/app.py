@@ -123,7 +123,9 @@ class Service:
     In order: the door closes, streams and long-polls are answered, agents are told to come back, stores are closed.
     """
 
-    def __init__(self, config: CloudConfig, runtime: Runtime, version: str) -> None:
+    def __init__(self, config: CloudConfig, runtime: Runtime, version: str, *, hurry: asyncio.Event | None = None) -> None:
+        """`hurry`: set when somebody asks a second time: no grace any more."""
+        self._hurry = hurry or asyncio.Event()
         self._config = config
         self._runtime = runtime
         self._version = version

@@ -23,7 +23,8 @@ from transport.machine import pooled_runtime, system_runtime
 
 DEFAULT_CONFIG = Path("cloud.toml")
 CODE_VALID = 7 * 86_400.0  # seconds
-THREADS = 32  # shared by all companies' reads and writes
+WRITE_THREADS = 16  # shared by all companies' writes: as many windows are applied at once
+READ_THREADS = 32  # shared by all companies' reads, which no write holds up
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -103,13 +104,29 @@ def _run(_: argparse.Namespace, config: CloudConfig) -> int:
 
 
 async def _serve(config: CloudConfig) -> None:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    with ThreadPoolExecutor(THREADS, thread_name_prefix="store") as pool:
-        async with Service(config, pooled_runtime(pool), version("erp-cdc")):
+    stop, hurry = asyncio.Event(), asyncio.Event()
+    _on_signals(stop, hurry)
+    with (
+        ThreadPoolExecutor(WRITE_THREADS, thread_name_prefix="store") as writers,
+        ThreadPoolExecutor(READ_THREADS, thread_name_prefix="read") as readers,
+    ):
+        runtime = pooled_runtime({"store": writers, "read": readers})
+        async with Service(config, runtime, version("erp-cdc"), hurry=hurry):
             await stop.wait()
+
+
+def _on_signals(stop: asyncio.Event, hurry: asyncio.Event) -> None:
+    """SIGTERM and SIGINT stop; once more hurries."""
+    loop = asyncio.get_running_loop()
+
+    def react() -> None:
+        (hurry if stop.is_set() else stop).set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        try:
+            loop.add_signal_handler(number, react)
+        except NotImplementedError:  # the loops of Windows
+            signal.signal(number, lambda *_: loop.call_soon_threadsafe(react))
 
 
 def _company_add(options: argparse.Namespace, config: CloudConfig) -> int:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime
 from random import SystemRandom
 from typing import TypeVar
 
-from transport.runtime import Runtime
+from transport.runtime import Executor, Runtime
+from transport.tasks import to_the_end
 
 T = TypeVar("T")
 
@@ -27,17 +28,17 @@ class SystemClock:
         return time.monotonic()
 
 
-async def _finish(future: asyncio.Future[T]) -> T:
-    """The future's result; when the wait is cancelled, the call that has begun is still waited for.
+async def _finish(call: Future[T]) -> T:
+    """The call's result; when the wait is cancelled, a call that has begun is still waited for, another never begins.
 
     So nothing runs on in a thread behind the back of whoever cancelled: the connection it uses is free again.
     """
+    future = asyncio.wrap_future(call)
     try:
         return await asyncio.shield(future)
     except asyncio.CancelledError:
-        await asyncio.wait([future])
-        if not future.cancelled():
-            future.exception()  # seen: the one who cancelled does not ask for it
+        if not call.cancel():
+            await to_the_end(asyncio.gather(future, return_exceptions=True))
         raise
 
 
@@ -49,7 +50,7 @@ class ThreadExecutor:
 
     async def run(self, call: Callable[[], T]) -> T:
         """See `transport.runtime.Executor`."""
-        return await _finish(asyncio.get_running_loop().run_in_executor(self._pool, call))
+        return await _finish(self._pool.submit(call))
 
     def close(self) -> None:
         """See `transport.runtime.Executor`."""
@@ -66,7 +67,7 @@ class SharedExecutor:
     async def run(self, call: Callable[[], T]) -> T:
         """See `transport.runtime.Executor`."""
         async with self._turn:
-            return await _finish(asyncio.get_running_loop().run_in_executor(self._pool, call))
+            return await _finish(self._pool.submit(call))
 
     def close(self) -> None:
         """The pool belongs to whoever made it."""
@@ -77,6 +78,14 @@ def system_runtime() -> Runtime:
     return Runtime(clock=SystemClock(), random=SystemRandom(), executor=ThreadExecutor)
 
 
-def pooled_runtime(pool: ThreadPoolExecutor) -> Runtime:
-    """The runtime of a service with thousands of companies: their executors share `pool`."""
-    return Runtime(clock=SystemClock(), random=SystemRandom(), executor=lambda _name: SharedExecutor(pool))
+def pooled_runtime(pools: Mapping[str, ThreadPoolExecutor]) -> Runtime:
+    """The runtime of a service with thousands of companies: executors named `kind.company` share the pool of their kind.
+
+    An executor of another name has a thread of its own, which no company's long work ever holds up.
+    """
+
+    def executor(name: str) -> Executor:
+        kind, dot, _ = name.partition(".")
+        return SharedExecutor(pools[kind]) if dot and kind in pools else ThreadExecutor(name)
+
+    return Runtime(clock=SystemClock(), random=SystemRandom(), executor=executor)
