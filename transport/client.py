@@ -12,6 +12,7 @@ import msgspec
 
 from transport.errors import Refused, TransportError
 from transport.frames import ENROL_PATH, MAX_ENVELOPE, STREAM_PATH, EnrolReply, EnrolRequest
+from transport.websocket import payload
 
 CONNECT_TIMEOUT = 20.0  # seconds, name resolution to the end of the upgrade
 
@@ -56,12 +57,7 @@ class ClientLink:
 
     async def receive(self) -> bytes | None:
         """See `Link`."""
-        message = await self._ws.receive()
-        if message.type is aiohttp.WSMsgType.BINARY:
-            return bytes(message.data)
-        if message.type is aiohttp.WSMsgType.ERROR:
-            raise ConnectionError(str(message.data))
-        return None
+        return payload(await self._ws.receive())
 
     def abort(self) -> None:
         """Cuts the TLS transport: closing the WebSocket would wait behind a send that is blocked on a dead link."""

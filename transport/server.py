@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from aiohttp import WSMsgType, web
+from aiohttp import web
 
 from transport.frames import MAX_ENVELOPE
+from transport.websocket import payload
 
 
 class ServerLink:
@@ -20,12 +21,7 @@ class ServerLink:
 
     async def receive(self) -> bytes | None:
         """See `Link`."""
-        message = await self._ws.receive()
-        if message.type is WSMsgType.BINARY:
-            return bytes(message.data)
-        if message.type is WSMsgType.ERROR:
-            raise ConnectionError(str(message.data))
-        return None
+        return payload(await self._ws.receive())
 
     def abort(self) -> None:
         """Cuts the transport: `close` would wait behind a send that is blocked on a dead link."""
