@@ -8,15 +8,21 @@ from collections.abc import Awaitable, Callable
 from transport.errors import RemoteProtocolError, TransportError
 from transport.runtime import Clock, Link
 from transport.session import Event, Session, Stalled
+from transport.tasks import cancel_all, first_of_all
 
 SEND_TIMEOUT = 60.0  # seconds for one message; a link that takes longer is dead
-LAST_WORDS = 2.0  # seconds that a goodbye may take
+LAST_WORDS = 2.0  # seconds that a goodbye may take, and again that the peer may take to hear it
+MAX_UNSENT = 1_000  # control messages that wait behind a blocked link; until they have gone, nothing more is read
 
 Handler = Callable[[Event], Awaitable[None]]
 
 
 class LinkLost(TransportError):
     """The link ended without a goodbye."""
+
+
+class Farewell(Exception):
+    """Raised by a handler after it has said why the conversation is over: the peer gets a moment to hear it."""
 
 
 class Conversation:
@@ -41,23 +47,25 @@ class Conversation:
 
     async def run(self, handle: Handler) -> None:
         """Until the peer ends the link. Raises TransportError or ConnectionError; the link is gone afterwards in every case."""
-        tasks = [
-            asyncio.create_task(self._read(handle), name="conversation.read"),
-            asyncio.create_task(self._write(), name="conversation.write"),
-            asyncio.create_task(self._watch(handle), name="conversation.watch"),
-        ]
+        read = asyncio.create_task(self._read(handle), name="conversation.read")
+        watch = asyncio.create_task(self._watch(handle), name="conversation.watch")
+        write = asyncio.create_task(self._write(), name="conversation.write")
+        tasks = [read, watch, write]  # what the peer has said counts more than that the link broke
         try:
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            if write.done() and isinstance(write.exception(), ConnectionError):
+                await asyncio.wait([read], timeout=LAST_WORDS)  # why it broke may have arrived before
+            await first_of_all(tasks)
         except RemoteProtocolError as error:
             await self._last_words(error)
+            await self._heard(read)
+            raise
+        except Farewell:
+            await self._heard(read)
             raise
         finally:
             self._link.abort()
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await cancel_all(tasks)
 
     async def end(self, code: str = "", message: str = "") -> None:
         """Says goodbye and waits, for a moment, until it is sent; `run` then ends when the peer answers or the link is cut."""
@@ -83,11 +91,24 @@ class Conversation:
         except (TransportError, ConnectionError, TimeoutError, RuntimeError):
             return  # the reason is raised by the caller; the peer sees the cut
 
+    async def _heard(self, read: asyncio.Task[None]) -> None:
+        """Waits, for a moment, until the peer ends the link: an abrupt end could overtake what was said last."""
+        try:
+            async with asyncio.timeout(LAST_WORDS):
+                if not read.done():
+                    await asyncio.wait([read])
+                while await self._link.receive() is not None:
+                    pass
+        except (TransportError, ConnectionError, TimeoutError, RuntimeError):
+            return
+
     async def _read(self, handle: Handler) -> None:
         while (data := await self._link.receive()) is not None:
             for event in self.session.receive(data, self._clock.monotonic()):
                 await handle(event)
             self.flush()
+            while self.session.unsent > MAX_UNSENT:  # a peer that asks and does not read the answers
+                await self._idle.wait()
 
     async def _write(self) -> None:
         while True:
@@ -107,4 +128,5 @@ class Conversation:
                 if isinstance(event, Stalled):
                     raise event.error
             self.flush()
-            await asyncio.sleep(max(0.05, self.session.next_tick() - now))
+            due = min(self.session.next_tick() - now, self.session.limits.ping_interval)  # meanwhile the state may change
+            await asyncio.sleep(max(0.05, due))

@@ -256,6 +256,11 @@ class Session:
         self._stream.clear()
         return out
 
+    @property
+    def unsent(self) -> int:
+        """Control messages that `outgoing` has not handed over yet."""
+        return len(self._control)
+
     def tick(self, now: float) -> list[Event]:
         """Look at the clock: ask whether the peer is there, notice that it is not. After `Stalled` the link is to be cut."""
         self._now = now
