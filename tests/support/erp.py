@@ -22,6 +22,8 @@ class Session(Protocol):
 
     def execute(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]: ...
 
+    def close(self) -> None: ...
+
     def transaction(self) -> contextlib.AbstractContextManager[None]:
         """Commits at the end, rolls back on an exception."""
         ...
@@ -37,7 +39,7 @@ class Erp(Protocol):
         ...
 
     def connect(self) -> Session:
-        """Another connection; the harness closes it."""
+        """Another connection; the harness closes those that are left."""
         ...
 
     def create(self, table: str, columns: Mapping[str, str], key: Sequence[str], unique: Sequence[Sequence[str]] = ()) -> None:

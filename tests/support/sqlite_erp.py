@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,6 +22,9 @@ class SqliteSession:
 
     def execute(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         return self.connection.execute(sql, parameters).fetchall()
+
+    def close(self) -> None:
+        self.connection.close()
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
@@ -96,7 +98,7 @@ class SqliteErp:
             self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
         fresh = self.path.with_name("fresh.db")
         shutil.copyfile(backup, fresh)
-        os.replace(fresh, self.path)
+        fresh.replace(self.path)
         self.admin = self.connect()
         self.admin.execute("PRAGMA journal_mode = WAL")
 

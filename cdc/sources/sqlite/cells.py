@@ -262,7 +262,7 @@ def _decimals(column: Column, cells: Sequence[Stored]) -> list[Cell] | None:
 
 
 @lru_cache(64)
-def _memo(precision: int, scale: int) -> list[dict[Stored, Cell]]:  # noqa: ARG001
+def _memo(precision: int, scale: int) -> list[dict[Stored, Cell]]:
     """One for all columns of that many digits; replaced, never emptied, so that other threads may go on with theirs."""
     return [{None: None}]
 

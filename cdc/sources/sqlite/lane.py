@@ -59,8 +59,16 @@ class Lane:
         self._closing = True
         connection = self._connection
         if connection is not None:
-            connection.interrupt()
-            async with self._turn:
-                self._connection = None
-                await self._executor.run(connection.close)
+            await self._end(connection)
         self._executor.close()
+
+    async def _end(self, connection: sqlite3.Connection) -> None:
+        turn = asyncio.ensure_future(self._turn.acquire())
+        while not turn.done():
+            connection.interrupt()
+            await asyncio.wait([turn], timeout=0.05)
+        try:
+            self._connection = None
+            await self._executor.run(connection.close)
+        finally:
+            self._turn.release()
