@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
 
-from cloud.app import COMPANIES_FOLDER, REGISTRY_FILE, Service
+from cloud.app import COMPANIES_FOLDER, REGISTRY_FILE, Service, make_data_folder
 from cloud.config import CloudConfig, parse_config
 from cloud.errors import CloudError, ConfigError
 from cloud.logs import configure
@@ -40,6 +40,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except CodedError as error:
         _complain(error)
         return 1
+    except KeyboardInterrupt:
+        return 130
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -212,7 +214,7 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 @contextlib.contextmanager
 def _registry(config: CloudConfig) -> Iterator[Registry]:
-    config.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_data_folder(config.data)
     registry = Registry(config.data / REGISTRY_FILE, system_runtime())
     try:
         yield registry

@@ -244,6 +244,16 @@ _entries(
             "The certificate or key file is missing, not PEM, or the two do not belong together.",
             "Check `tls.certificate` and `tls.key` in the cloud's file.",
         ),
+        "C3010": (
+            "Data folder cannot be used",
+            "The folder of `data` cannot be made: a part of the path is missing, is a file, or belongs to another user.",
+            "Check `data` in the cloud's file; the service's user must be able to write there.",
+        ),
+        "C3018": (
+            "Too many strangers",
+            "Very many connections are open that have not yet proved which agent they are.",
+            "Agents come back by themselves. If it goes on, look in the log where the connections come from.",
+        ),
         "C3017": (
             "Service is stopping",
             "The service is being stopped or restarted; agents come back by themselves.",
@@ -329,6 +339,11 @@ _entries(
             "Secret was not the one granted",
             "The agent confirmed another secret than it was given at its last hello: a newer hello came in between.",
             "Nothing: the newer connection stands.",
+        ),
+        "C3216": (
+            "Enrolment code is of another company",
+            "`cdc enrol` named one company, and the code was made for another one. It is still valid.",
+            "Compare the company in the command with the one in `cdc-cloud company code`.",
         ),
     }
 )

@@ -18,9 +18,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cloud.errors import CloudError, RegistryError
 from cloud.store.base import Applied, CompanyStore, Staged
 from cloud.store.registry import Agent, Grant
-from cloud.tenants import Tenant, Tenants
+from cloud.tenants import STOPPING_RETRY, Tenant, Tenants
 from transport.codec import decode_body, decode_frame, is_stream, proof_text
-from transport.conversation import Conversation, LinkLost
+from transport.conversation import LAST_WORDS, Conversation, Farewell, LinkLost
 from transport.errors import RemoteProtocolError, TransportError
 from transport.frames import MIB, PROTOCOL, Ack, ChannelState, Hello, Kind, Ready, Stream, StreamMessage, Welcome
 from transport.runtime import Link, Runtime
@@ -37,11 +37,14 @@ from transport.session import (
     Stalled,
     State,
 )
+from transport.tasks import cancel_all, first_of_all, to_the_end
 
 log = logging.getLogger("cloud.ingest")
 
 STAGE_BYTES = 2 * MIB  # unfinished window in memory before it is staged
 STAGE_DELAY = 0.25  # seconds without a new frame before an unfinished window is staged
+STAGE_LATEST = 5.0  # seconds a frame waits at most, when the others trickle in: the agent must see progress
+MAX_CHANNELS = 256  # of one agent; each may have its credits waiting in memory
 PROGRESS_EVERY = 1.0  # seconds between acks that only say that a long apply goes on
 FENCED_RETRY = 5.0  # seconds a connection that was fenced off waits
 RECHECK = 10.0  # seconds between two looks whether the agent is still trusted: revoking does not wait for the next hello
@@ -57,7 +60,7 @@ class IngestSettings(NamedTuple):
     limits: Limits = Limits()
 
 
-class Refusal(Exception):
+class Refusal(Farewell):
     """Ends the handshake with words for the agent; `retry_after` None: a person must act."""
 
     def __init__(self, code: str, message: str, retry_after: float | None = None) -> None:
@@ -85,11 +88,14 @@ class _Channel:
         self.applied = state.applied
         self.waiting: list[Staged] = []
         self.waiting_bytes = 0
+        self.since = 0.0  # monotonic seconds, of the first frame in `waiting`
         self.ends: list[int] = []  # seqs of window ends in `waiting`
         self.arrived = asyncio.Event()
 
-    def add(self, frame_kind: int, staged: Staged) -> None:
+    def add(self, frame_kind: int, staged: Staged, now: float) -> None:
         """One more frame, in order."""
+        if not self.waiting:
+            self.since = now
         self.waiting.append(staged)
         self.waiting_bytes += len(staged.envelope)
         if frame_kind == Kind.WINDOW_END:
@@ -114,7 +120,11 @@ class _Channel:
 class AgentConnection:
     """One agent's connection from its hello to its end."""
 
-    def __init__(self, tenants: Tenants, settings: IngestSettings, runtime: Runtime) -> None:
+    def __init__(
+        self, tenants: Tenants, settings: IngestSettings, runtime: Runtime, proved: Callable[[], None] = lambda: None
+    ) -> None:
+        """`proved`: called once the agent has proved who it is."""
+        self._proved = proved
         self._tenants = tenants
         self._settings = settings
         self._runtime = runtime
@@ -122,13 +132,17 @@ class AgentConnection:
         self._agent: Agent | None = None
         self._nonce = b""
         self._grant: Grant | None = None
-        self._tenant: Tenant | None = None
+        self._held: Tenant | None = None  # its store stays open for us
+        self._tenant: Tenant | None = None  # whose connection we became
         self._channels: dict[str, _Channel] = {}
         self._workers: list[asyncio.Task[None]] = []
         self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._gone = asyncio.Event()
         self._conversation: Conversation | None = None
         self._task: asyncio.Task[None] | None = None
+        self._reason: CloudError | TransportError | None = None  # why we end it
+        self._over = False
+        self._interrupted = False  # read by the thread that applies
 
     # -- life ------------------------------------------------------------------------------------------------------------
 
@@ -144,34 +158,61 @@ class AgentConnection:
         self._conversation = Conversation(session, link, self._runtime.clock)
         self._task = asyncio.create_task(self._conversation.run(self._handle), name="ingest.conversation")
         try:
-            done, _ = await asyncio.wait({self._task, self._failed}, return_when=asyncio.FIRST_COMPLETED)
-            for ended in done:
-                ended.result()
+            await first_of_all([self._failed, self._task])
         except Refusal:
             return
+        except (TransportError, ConnectionError):
+            if self._reason is None:
+                raise
         finally:
-            await self._leave(link)
+            await to_the_end(self._leave(link))
+        if self._reason is not None:
+            raise self._reason
 
     async def _leave(self, link: Link) -> None:
+        self._over = True
         link.abort()
-        tasks = [task for task in (self._task, *self._workers) if task is not None]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        if not self._failed.done():
-            self._failed.cancel()
+        if self._task is not None:
+            await cancel_all([self._task])
+        await cancel_all(self._workers)  # the conversation has ended: nobody adds to them
+        if not self._failed.cancel():
+            self._failed.exception()  # seen
         if self._tenant is not None and self._tenant.connection is self:
             self._tenant.connection = None
+        if self._held is not None:
+            self._tenants.let_go(self._held)
         self._gone.set()
 
     async def fence(self, code: str, message: str, retry_after: float | None) -> None:
         """Ends this connection, saying why, and waits until it writes nothing more."""
+        await self._dismiss(code, message, retry_after)
+        await self._gone.wait()
+
+    def interrupt(self) -> None:
+        """The window being applied is given up: nothing of it takes effect."""
+        self._interrupted = True
+
+    async def _dismiss(self, code: str, message: str, retry_after: float | None) -> None:
+        """Refuses to go on, from outside the conversation."""
         if self._conversation is not None and self._conversation.session.state is not State.CLOSED:
             self._conversation.session.refuse(code, message, retry_after)
-            await self._conversation.sent()
-        if not self._failed.done():
+            await self._said()
+        self._end()
+
+    async def _said(self) -> None:
+        """Waits, for a moment, until our last words are sent, and again until the agent has heard them and hangs up."""
+        await self._talk.sent()
+        if self._task is not None:
+            await asyncio.wait([self._task], timeout=LAST_WORDS)
+
+    def _end(self, error: Exception | None = None) -> None:
+        """Has `run` end, and raise this."""
+        if self._failed.done():
+            return
+        if error is None:
             self._failed.set_result(None)
-        await self._gone.wait()
+        else:
+            self._failed.set_exception(error)
 
     # -- handshake -------------------------------------------------------------------------------------------------------
 
@@ -203,7 +244,7 @@ class AgentConnection:
 
     async def _refuse(self, refusal: Refusal) -> None:
         conversation = self._talk
-        log.warning("agent refused: %s %s", refusal.code, refusal, extra={"action": "agent.refused", "code": refusal.code})
+        log_refusal(refusal)
         conversation.session.refuse(refusal.code, refusal.message, refusal.retry_after)
         await conversation.sent()
 
@@ -229,7 +270,8 @@ class AgentConnection:
             raise RemoteProtocolError("T1005", "proof before hello")
         if agent is None or not _signed(agent, hello, self._nonce, signature):
             raise _not_enrolled()
-        tenant = await self._tenants.tenant(hello.company)
+        self._proved()
+        tenant = self._held = await self._tenants.hold(hello.company)
         async with tenant.entering:
             self._grant = await self._enter(tenant, hello)
             channels = await tenant.write(lambda store: store.channels())
@@ -250,6 +292,8 @@ class AgentConnection:
 
         An old secret means two installations: both stop, since either may be the wrong one.
         """
+        if self._tenants.stopping:
+            raise Refusal("C3017", "the service is stopping", STOPPING_RETRY)
         try:
             grant = await self._tenants.registry(
                 lambda registry: registry.hello(hello.company, hello.installation, hello.secret, hello.epoch, hello.takeover)
@@ -268,6 +312,8 @@ class AgentConnection:
         tenant, grant, hello = self._tenant, self._grant, self._hello
         if tenant is None or grant is None or hello is None:
             raise RemoteProtocolError("T1005", "ready before welcome")
+        if len(ready.streams) > MAX_CHANNELS:
+            raise RemoteProtocolError("T1005", f"{len(ready.streams)} channels, where {MAX_CHANNELS} are allowed")
         await self._tenants.registry(lambda registry: registry.confirm(hello.company, grant.next_secret))
         for stream in ready.streams:
             name = stream.channel
@@ -293,9 +339,9 @@ class AgentConnection:
                 refusal = _not_enrolled()
             else:
                 continue
-            await self._refuse(refusal)
-            if not self._failed.done():
-                self._failed.set_result(None)
+            log_refusal(refusal)
+            await self._dismiss(refusal.code, refusal.message, refusal.retry_after)
+            return
 
     # -- stream ----------------------------------------------------------------------------------------------------------
 
@@ -304,7 +350,8 @@ class AgentConnection:
         channel = self._channels.get(event.channel)
         if channel is None:
             raise RemoteProtocolError("T1005", "a frame for a channel that was not announced", where=event.channel)
-        channel.add(event.frame.kind, Staged(event.frame.seq, event.frame.crc, event.envelope))
+        staged = Staged(event.frame.seq, event.frame.crc, event.envelope)
+        channel.add(event.frame.kind, staged, self._runtime.clock.monotonic())
 
     async def _work(self, tenant: Tenant, channel: _Channel) -> None:
         """Stages and applies one channel's frames; a fault ends the connection, the agent sends again what was not staged."""
@@ -312,18 +359,18 @@ class AgentConnection:
             while True:
                 await self._step(tenant, channel)
         except (CloudError, TransportError) as error:
-            if not self._failed.done():
-                code, message = error.code, error.message
-                await self._talk.end(code, message)
-                self._failed.set_exception(error)
+            if self._reason is None and not self._over:  # of several channels the first decides
+                self._reason = error
+                self._talk.session.bye(error.code, error.message)
+                await self._said()
+                self._end()
         except Exception as error:  # noqa: BLE001  # the boundary of a connection: a defect ends it, not the service
-            if not self._failed.done():
-                self._failed.set_exception(error)
+            self._end(error)
 
     async def _step(self, tenant: Tenant, channel: _Channel) -> None:
         if channel.ends:
             await self._apply(tenant, channel, channel.take_window())
-        elif channel.waiting_bytes >= STAGE_BYTES or not await self._more(channel):
+        elif channel.waiting_bytes >= min(STAGE_BYTES, self._settings.credit_bytes // 2) or not await self._more(channel):
             await self._stage(tenant, channel, channel.take_all())
 
     async def _more(self, channel: _Channel) -> bool:
@@ -332,8 +379,9 @@ class AgentConnection:
         if not channel.waiting:
             await channel.arrived.wait()
             return True
+        latest = channel.since + STAGE_LATEST - self._runtime.clock.monotonic()
         try:
-            async with asyncio.timeout(STAGE_DELAY):
+            async with asyncio.timeout(max(0.0, min(STAGE_DELAY, latest))):
                 await channel.arrived.wait()
         except TimeoutError:
             return False
@@ -345,20 +393,22 @@ class AgentConnection:
 
     async def _apply(self, tenant: Tenant, channel: _Channel, tail: list[Staged]) -> None:
         progress = self._progress(channel)
-        applied: Applied = await tenant.write(
-            lambda store: store.apply(channel.name, channel.journal_id, tail, decode_stream, progress)
-        )
-        channel.staged = channel.applied = applied.seq
-        self._ack(
-            Ack(
-                channel=channel.name,
-                staged=applied.seq,
-                applied=applied.seq,
-                withheld=applied.withheld,
-                held=applied.held,
+        try:
+            applied: Applied = await tenant.write(
+                lambda store: store.apply(channel.name, channel.journal_id, tail, decode_stream, progress)
             )
-        )
-        tenant.moved()
+            channel.staged = channel.applied = applied.seq
+            self._ack(
+                Ack(
+                    channel=channel.name,
+                    staged=applied.seq,
+                    applied=applied.seq,
+                    withheld=applied.withheld,
+                    held=applied.held,
+                )
+            )
+        finally:
+            tenant.moved()  # also when we were fenced off meanwhile: it took effect all the same
 
     def _progress(self, channel: _Channel) -> Callable[[int], None]:
         """Says now and then that a long apply goes on, so that the agent's watchdog does not take it for a dead link."""
@@ -367,6 +417,10 @@ class AgentConnection:
 
         def report(rows: int) -> None:
             nonlocal last
+            if self._interrupted:
+                raise CloudError(
+                    "C3017", "the service is stopping: the window is applied after the restart", where=channel.name
+                )
             now = self._runtime.clock.monotonic()
             if now - last >= PROGRESS_EVERY:
                 last = now
@@ -376,8 +430,9 @@ class AgentConnection:
         return report
 
     def _ack(self, ack: Ack) -> None:
-        self._talk.session.ack(ack)
-        self._talk.flush()
+        if not self._over:
+            self._talk.session.ack(ack)
+            self._talk.flush()
 
 
 STOPS_BOTH = frozenset({"C3206", "C3207"})  # an old installation secret: there are two
@@ -392,6 +447,11 @@ def _stage(store: CompanyStore, channel: _Channel, frames: list[Staged]) -> int:
     for frame in frames:
         decode_stream(frame.envelope)
     return store.stage(channel.name, channel.journal_id, frames)
+
+
+def log_refusal(refusal: Refusal) -> None:
+    """For the operator."""
+    log.warning("agent refused: %s %s", refusal.code, refusal, extra={"action": "agent.refused", "code": refusal.code})
 
 
 def _not_enrolled() -> Refusal:

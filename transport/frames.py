@@ -329,6 +329,7 @@ class EnrolRequest(msgspec.Struct):
     code: str
     installation: bytes
     public_key: bytes
+    company: str = ""  # which the code must be of; "": any
 
 
 class EnrolReply(msgspec.Struct):

@@ -148,17 +148,20 @@ class Registry:
             )
         return code
 
-    def enrol(self, code: str, installation: bytes, public_key: bytes) -> EnrolledCompany:
-        """Make the installation the company's agent; an earlier one is revoked.
+    def enrol(self, code: str, installation: bytes, public_key: bytes, wanted: str = "") -> EnrolledCompany:
+        """Make the installation the company's agent; an earlier one is revoked. `wanted`: the company the agent means.
 
         The same installation may repeat it with the same code and key while the code is valid: the first answer can get lost.
-        Raises RegistryError C3208 (suspended), C3209 (not a code), C3210 (used), C3211 (expired), C3212 (id or key).
+        Raises RegistryError C3208 (suspended), C3209 (not a code), C3210 (used), C3211 (expired), C3212 (id or key),
+        C3216 (the code is of another company than the one wanted; nothing has happened to either).
         """
         if len(installation) != ID_BYTES or len(public_key) != KEY_BYTES:
             raise RegistryError("C3212", "the installation's id or public key has a wrong length")
         now = self._now()
         with self._file.write("registry.enrol") as db:
             company = _open_code(db, code, installation, public_key, now)
+            if wanted not in ("", company):
+                raise RegistryError("C3216", "this enrolment code is of another company", where=wanted[:80])
             _active(db, company)
             db.execute("UPDATE code SET used = ?, used_by = ? WHERE hash = ?", (now, installation, code_hash(code)))
             db.execute("UPDATE agent SET revoked = ? WHERE company = ? AND revoked = ''", (now, company))

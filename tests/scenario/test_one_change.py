@@ -85,7 +85,7 @@ def test_a_change_passes_the_functions_in_the_order_of_the_walk(tmp_path: Path) 
     async def walk(agent: AgentSide, cloud: CloudSide) -> None:
         await agent.until(lambda: rows(cloud) == 0)
         cursor = await cloud.tenants.read("acme", lambda store: store.cursor())
-        await asyncio.sleep(30)
+        await asyncio.sleep(40)  # in the middle between two pings
         sys.setprofile(calls)
         try:
             execute(erp, "INSERT INTO leave VALUES (1, 7, 'special')")

@@ -40,7 +40,7 @@ class BlockedLink(MemoryLink):
 class World:
     """The cloud's conversation at one end, what the test does at the other, in virtual time."""
 
-    def __init__(self, clock: VirtualClock, limits: Limits = Limits()) -> None:
+    def __init__(self, clock: VirtualClock, limits: Limits = Limits()) -> None:  # noqa: B008
         self.clock = clock
         self.session = Session(Side.CLOUD, clock.monotonic(), limits)
         self.far, self.near = MemoryLink.pair()
