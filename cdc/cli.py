@@ -31,7 +31,7 @@ from cdc.sources.base import Source
 from transport.client import enrol, tls_context
 from transport.errors import CodedError
 from transport.frames import EnrolRequest
-from transport.machine import system_runtime
+from transport.machine import calm_collector, system_runtime
 from transport.runtime import Runtime
 
 DEFAULT_CONFIG = Path("agent.toml")
@@ -109,6 +109,7 @@ async def _daemon(path: Path) -> ExitStatus:
     loaded, texts = load_files(path)
     config = loaded.required()
     logs.configure(config.agent.log.format, config.agent.log.level)
+    calm_collector()
     with host.state_lock(config.agent.state), host.Signals() as signals:
         return await Daemon(path, loaded, texts, system_runtime(), version("erp-cdc")).run(signals)
 

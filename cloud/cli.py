@@ -19,7 +19,7 @@ from cloud.logs import configure
 from cloud.store.registry import Registry
 from cloud.store.sqlite import SqliteStore
 from transport.errors import CodedError
-from transport.machine import pooled_runtime, system_runtime
+from transport.machine import calm_collector, pooled_runtime, system_runtime
 
 DEFAULT_CONFIG = Path("cloud.toml")
 CODE_VALID = 7 * 86_400.0  # seconds
@@ -108,6 +108,7 @@ def _run(_: argparse.Namespace, config: CloudConfig) -> int:
 async def _serve(config: CloudConfig) -> None:
     stop, hurry = asyncio.Event(), asyncio.Event()
     _on_signals(stop, hurry)
+    calm_collector()
     with (
         ThreadPoolExecutor(WRITE_THREADS, thread_name_prefix="store") as writers,
         ThreadPoolExecutor(READ_THREADS, thread_name_prefix="read") as readers,
