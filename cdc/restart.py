@@ -18,6 +18,7 @@ CEILING = 60.0  # seconds: no wait is longer, unless the other side asks for it
 FLOOR = 0.05  # seconds: full jitter may draw nearly nothing; a tight loop is not an answer
 LONGEST_ASKED = 3600.0  # seconds: of a wait the other side may ask for
 STEADY = 60.0  # seconds: a service that ran this long has left its earlier failures behind
+BACK_SOMETIMES = ("A2202", "A2203", "A2204", "A2205", "A2206", "A2208")  # an ERP file that looking at again cannot harm
 HOPELESS = ("T1011", "T1012", "A2603", "A2604")  # a wrong certificate, another server: time alone seldom mends it
 
 
@@ -52,7 +53,12 @@ class Pause(NamedTuple):
 
 
 class Stop(NamedTuple):
-    """Every service of this company stops; the other companies go on."""
+    """Every service of this company stops; the other companies go on.
+
+    `after` seconds it is tried again, for its cause may be gone (a share that is mounted again); None: a person must say so.
+    """
+
+    after: float | None = None
 
 
 class Exit(NamedTuple):
@@ -70,8 +76,8 @@ def next_step(failures: int, error: BaseException, now: datetime, random: Random
     match decisive:
         case ProgramStopped():
             return Exit(exit_status(decisive))
-        case CompanyStopped():
-            return Stop()
+        case CompanyStopped(code=code):
+            return Stop(CEILING if code in BACK_SOMETIMES else None)
         case DatasetPaused():
             return Pause()
         case Refused(retry_after=None):

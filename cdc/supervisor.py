@@ -15,9 +15,11 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple, Protocol
 
+import msgspec
+
 from cdc.errors import AgentError, Transient
 from cdc.logs import Log, logger
-from cdc.restart import Exit, ExitStatus, Pause, Restart, Stop, failures_after, gravest, next_step
+from cdc.restart import STEADY, Exit, ExitStatus, Pause, Restart, Stop, failures_after, gravest, next_step
 from cdc.status import Problem, ServiceReport, ServiceState, problem_of
 from transport.errors import CodedError
 from transport.runtime import Runtime
@@ -123,6 +125,9 @@ class _Group:
         self._stop = asyncio.Event()
         self._ended = asyncio.Event()
         self._woken = asyncio.Event()
+        self._again: float | None = None  # seconds after which a stopped company is tried again; None: a person must act
+        self._reason: Problem | None = None  # of the last stop
+        self._began = 0.0  # monotonic, of the round
         self.wakes = 0
         self._task = asyncio.create_task(self._rounds(), name=f"{company or 'agent'}")
 
@@ -139,10 +144,11 @@ class _Group:
         while not self._ended.is_set():
             self._stop.clear()
             self._woken.clear()
+            self._began = self._supervisor.runtime.clock.monotonic()
             self._supervisor.board.stopped(self._company, None)
             await self._round()
             if not self._ended.is_set():
-                await first_of(self._woken, self._ended)
+                await first_of(self._woken, self._ended, timeout=self._again)
 
     async def _round(self) -> None:
         name = self._company or "agent"
@@ -169,10 +175,17 @@ class _Group:
         finally:
             await _drop(stop)
 
-    def stop(self, error: BaseException) -> None:
-        """Nothing of this company may go on."""
-        self._supervisor.board.stopped(self._company, problem_of(error, self._supervisor.runtime.clock.now()))
-        self._log.error("company.stopped", "nothing of this company goes on until a person acts", error=error)
+    def stop(self, error: BaseException, after: float | None = None) -> None:
+        """Nothing of this company may go on, for `after` seconds or until a person acts; of several, the longest counts."""
+        if not self._stop.is_set() or after is None:
+            self._again = after
+        clock, old = self._supervisor.runtime.clock, self._reason
+        problem = problem_of(error, clock.now())
+        if old is not None and old.code == problem.code and clock.monotonic() - self._began < STEADY:
+            problem = msgspec.structs.replace(problem, since=old.since)  # it was tried again, and is as it was
+        self._reason = problem
+        self._supervisor.board.stopped(self._company, problem)
+        self._log.error("company.stopped", "nothing of this company goes on", error=error, again=after)
         self._stop.set()
 
     async def pause(self, seconds: float | None, wakes: int) -> None:
@@ -247,9 +260,9 @@ class _Keeper:
                 self._say("service.paused", error)
                 self._report(ServiceState.PAUSED, problem)
                 await self._group.pause(None, self._wakes)
-            case Stop():
+            case Stop(after):
                 self._report(ServiceState.ENDED, problem)
-                self._group.stop(decisive)
+                self._group.stop(decisive, after)
             case Exit(status):
                 self._say("program.stopped", error, status=int(status))
                 self._report(ServiceState.ENDED, problem)

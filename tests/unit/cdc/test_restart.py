@@ -98,3 +98,8 @@ def test_the_ceiling_doubles_and_the_jitter_is_full() -> None:
 def test_a_service_that_ran_steadily_has_left_its_failures_behind() -> None:
     assert failures_after(9, restart.STEADY) == 1
     assert failures_after(9, restart.STEADY - 1) == 10
+
+
+def test_a_company_whose_file_may_be_back_is_tried_again_and_another_is_not() -> None:
+    assert step(CompanyStopped("A2202", "x")) == Stop(60.0)
+    assert step(CompanyStopped("A2401", "x")) == Stop(None)

@@ -221,6 +221,31 @@ def test_a_stopped_company_goes_on_when_a_person_has_acted() -> None:
     play(scenario)
 
 
+def test_a_company_without_its_erp_file_is_tried_again_once_a_minute_and_says_since_when() -> None:
+    async def scenario(stage: Stage) -> None:
+        gone = [CompanyStopped("A2202", "there is no such file")] * 3
+        stage.supervisor.start("acme", [stage.steady("uplink"), stage.failing("capture", *gone)])
+        await asyncio.sleep(150)
+        stopped = stage.board.companies["acme"].stopped
+        assert stopped is not None
+        assert (stage.clock.now() - stopped.since).total_seconds() > 140
+        await asyncio.sleep(100)
+        assert stage.board.companies["acme"].stopped is None
+
+    stage, _ = play(scenario)
+    assert stage.times("capture began") == pytest.approx([0.0, 60.0, 120.0, 180.0], abs=1)
+
+
+def test_what_only_a_person_can_mend_is_not_tried_again_because_of_something_else() -> None:
+    async def scenario(stage: Stage) -> None:
+        errors = CompanyStopped("A2401", "restored"), CompanyStopped("A2202", "there is no such file")
+        stage.supervisor.start("acme", [stage.failing(f"capture.{n}", error) for n, error in enumerate(errors)])
+        await asyncio.sleep(3600)
+
+    stage, _ = play(scenario)
+    assert stage.times("capture.0 began") == [0.0]
+
+
 @pytest.mark.parametrize(
     ("error", "status"),
     [
