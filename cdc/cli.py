@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
@@ -21,7 +22,7 @@ from cdc.config import Company, Config
 from cdc.control import Client, RestoredRequest, SyncRequest, TakeoverRequest
 from cdc.daemon import Daemon, open_source
 from cdc.doctor import inspect_installation
-from cdc.errors import AgentError, ConfigError
+from cdc.errors import AgentError, ConfigError, ProgramStopped
 from cdc.journal_identity import Identity, IdentityFile
 from cdc.model import Finding, Severity
 from cdc.reload import check, load_files
@@ -51,6 +52,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except CodedError as error:
         _complain(error)
         return ExitStatus.STATE if error.code in ("A2101", "A2102") else ExitStatus.FAILED
+    except BrokenPipeError:  # whoever reads our output has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitStatus.FAILED
     except KeyboardInterrupt:
         return 130
 
@@ -180,13 +184,22 @@ def _doctor(options: argparse.Namespace) -> int:
 def _enrol(options: argparse.Namespace) -> int:
     config = _config(options)
     (company,) = _companies(config, options.company)
-    identity = asyncio.run(_enrolled(config, company, options.code, system_runtime()))
-    folder = config.agent.state / company.name
-    config.agent.state.mkdir(mode=0o700, parents=True, exist_ok=True)
-    folder.mkdir(mode=0o700, exist_ok=True)
-    IdentityFile(folder / "journal.identity", system_runtime().durable).save(identity)
+    runtime = system_runtime()
+    file = IdentityFile(_company_folder(config, company) / "journal.identity", runtime.durable)
+    file.check()  # a code is good for once: first everything that can be wrong here
+    file.save(asyncio.run(_enrolled(config, company, options.code, runtime)))
     _say(f"{company.name}: enrolled at {config.cloud.url}")
+    _wake(config, company)
     return ExitStatus.OK
+
+
+def _wake(config: Config, company: Company) -> None:
+    """A running agent whose company waits for this goes on at once."""
+    try:
+        Client(config.agent.state).sync(SyncRequest(company.name))
+    except AgentError as error:
+        if error.code != "A2515":  # no agent runs: it will see the new identity when it starts
+            _say(f"the running agent was not told ({error}): cdc sync {company.name}")
 
 
 def _demo(options: argparse.Namespace) -> int:
@@ -205,6 +218,17 @@ def _demo(options: argparse.Namespace) -> int:
 def _config(options: argparse.Namespace) -> Config:
     loaded, _ = load_files(options.config)
     return loaded.required()
+
+
+def _company_folder(config: Config, company: Company) -> Path:
+    """Made if need be. Raises ProgramStopped A2102."""
+    folder = config.agent.state / company.name
+    try:
+        config.agent.state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise ProgramStopped("A2102", error.strerror or type(error).__name__, where=str(folder)) from error
+    return folder
 
 
 def _client(options: argparse.Namespace) -> Client:
@@ -247,7 +271,7 @@ async def _inspected(config: Config, company: Company) -> list[Finding]:
 async def _enrolled(config: Config, company: Company, code: str, runtime: Runtime) -> Identity:
     key = Ed25519PrivateKey.generate()
     installation = runtime.new_id()
-    request = EnrolRequest(code=code, installation=installation, public_key=key.public_key().public_bytes_raw())
+    request = EnrolRequest(code, installation, key.public_key().public_bytes_raw(), company.name)
     reply = await enrol(config.cloud.url, tls_context(config.cloud.ca), request)
     if reply.company != company.name:
         raise AgentError("A2607", f"the code is of the company {reply.company}", where=company.name)

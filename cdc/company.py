@@ -25,8 +25,10 @@ from cdc.windows import Declared
 from transport.client import connect, tls_context
 from transport.frames import MIB
 from transport.runtime import Executor, Link, Runtime
+from transport.tasks import to_the_end
 
 DETACHED = "detached"  # journal setting: a person said that this database is only a copy
+CLOSING = 10.0  # seconds for the journal to close; it is closed already, but for a service that was cut off
 CLEAN_UP = 3600.0  # seconds between two clean-ups of change records
 JOURNAL_RESERVE = 0.05  # share of the journal that frames may not take
 OpenSource = Callable[[Company, Runtime], Source]
@@ -142,17 +144,36 @@ class CompanyParts:
 
     @contextlib.asynccontextmanager
     async def _journal_open(self) -> AsyncIterator[None]:
+        """Counts whoever uses it. Neither step is left half done by a cancellation: the file would stay open for ever."""
+        taken = asyncio.ensure_future(self._take_journal())
+        try:
+            await to_the_end(taken)
+            yield
+        finally:
+            if not taken.cancelled() and taken.exception() is None:
+                await to_the_end(self._give_journal_back())
+
+    async def _take_journal(self) -> None:
         async with self._opening:
             if self._users == 0:
                 await self._executor.run(self._open)
             self._users += 1
-        try:
-            yield
-        finally:
-            async with self._opening:
-                self._users -= 1
-                if self._users == 0:
-                    await self._executor.run(self.journal.close)
+
+    async def _give_journal_back(self) -> None:
+        async with self._opening:
+            self._users -= 1
+            if self._users == 0:
+                await self._executor.run(self.journal.close)
+
+    async def close(self) -> None:
+        """Ends the journal's thread; the company's services have ended."""
+        closing = asyncio.ensure_future(self._executor.run(self.journal.close))
+        await asyncio.wait([closing], timeout=CLOSING)
+        if closing.done():
+            closing.result()
+            self._executor.close()
+        else:  # a disk that hangs: the thread is left behind, the other companies go on
+            self._log.error("journal.stuck", "the journal was not closed in time")
 
     def _open(self) -> None:
         try:

@@ -75,6 +75,8 @@ class Daemon:
             return await self.supervisor.run(signals.stop, signals.hurry)
         finally:
             host.notify("STOPPING=1")
+            for name in list(self._parts):
+                await self._parts.pop(name).close()
 
     # -- configuration ---------------------------------------------------------------------------------------------------
 
@@ -88,7 +90,9 @@ class Daemon:
         self.supervisor.grace = new.agent.grace
         for name in (*changes.removed, *changes.restarted):
             await self.supervisor.end(name)
-            self._parts.pop(name, None)
+            parts = self._parts.pop(name, None)
+            if parts is not None:
+                await parts.close()
         for name in (*changes.restarted, *changes.added):
             company = new.company(name)
             if company is not None:

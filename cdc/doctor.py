@@ -34,7 +34,7 @@ def _finding(code: str, where: str, message: str, severity: Severity = Severity.
 
 def _existing(folder: Path) -> Path:
     """The folder, or the nearest one above it that exists."""
-    return next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    return next(path for path in (folder.absolute(), *folder.absolute().parents) if os.path.exists(path))  # noqa: PTH110  # never raises
 
 
 def _folder(state: Path) -> Finding:
@@ -67,7 +67,5 @@ async def _cloud(config: Config) -> Finding:
         await probe(url, tls_context(config.cloud.ca))
     except TransportError as error:
         code = {Untrusted: "A2603", NotOurs: "A2604"}.get(type(error), "A2602")
-        return _finding(code, url, error.message)
-    except OSError as error:  # the file of authorities
-        return _finding("A2603", str(config.cloud.ca), error.strerror or type(error).__name__)
+        return _finding(code, error.where or url, error.message)
     return _finding("A2602", url, "answers", Severity.OK)

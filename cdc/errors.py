@@ -274,6 +274,11 @@ _entries(
             "A person said that the ERP database of this company is only a copy (`cdc restored COMPANY copy`).",
             "Nothing, on a test machine. docs/05-operations.md says how to serve the company after all.",
         ),
+        "A2609": (
+            "Company was enrolled anew",
+            "`cdc enrol` gave the company another identity while a connection with the old one was being made.",
+            "Nothing: the next connection uses the new identity.",
+        ),
     }
 )
 

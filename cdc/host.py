@@ -36,6 +36,9 @@ if sys.platform == "win32":
     def _lock(descriptor: int) -> None:
         msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
 
+    def _lock_patiently(descriptor: int) -> None:
+        msvcrt.locking(descriptor, msvcrt.LK_LOCK, 1)  # tries for ten seconds
+
 else:
     import fcntl
 
@@ -44,6 +47,9 @@ else:
 
     def _lock(descriptor: int) -> None:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def _lock_patiently(descriptor: int) -> None:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
 
 
 # -- event loop ------------------------------------------------------------------------------------------------------------
@@ -163,6 +169,17 @@ def _holder(folder: Path) -> str:
     except (OSError, UnicodeDecodeError):
         return "unknown"
     return text if text.isdecimal() else "unknown"
+
+
+@contextlib.contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Holds a file's lock for the time of the block, after whoever holds it now: for moments only. Raises OSError."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        _lock_patiently(descriptor)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def write_private(path: Path, content: bytes, durable: Durable = unwatched) -> None:

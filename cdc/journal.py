@@ -122,12 +122,12 @@ class Journal:
         """Durably, whole or not at all."""
         self._identity.save(identity)
 
-    def remember(self, secret: bytes, epoch: int) -> None:
-        """Keep the secret and epoch of a welcome, durably."""
+    def remember(self, secret: bytes, epoch: int, installation: bytes = b"") -> None:
+        """Keep the secret and epoch of a welcome, durably. Raises Transient A2609 if `installation` is no longer the one."""
         identity = self.identity()
         if identity is None:
             raise LocalProtocolError("T1005", "a welcome without an enrolment")
-        self.save_identity(msgspec.structs.replace(identity, secret=secret, epoch=max(epoch, identity.epoch)))
+        self._identity.renew(installation or identity.installation, secret, epoch)
 
     def get(self, key: str) -> bytes | None:
         """Return a setting of `put`; None: there is none."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 
-from cdc.errors import ProgramStopped
+from cdc.errors import ProgramStopped, Transient
+from cdc.host import held
 from transport.runtime import Durable
 
 
@@ -53,8 +56,39 @@ class IdentityFile:
             raise ProgramStopped("A2105", f"the file has version {file.version}, this program knows 1", where=str(self.path))
         return file.identity
 
+    def renew(self, installation: bytes, secret: bytes, epoch: int) -> None:
+        """Keeps the secret and epoch of a welcome for this installation. Raises Transient A2609 when another was enrolled."""
+        with self._lock():
+            known = self.load()
+            if known is None or known.installation != installation:
+                raise Transient("A2609", "the company was enrolled anew meanwhile", where=str(self.path))
+            self._replace(msgspec.structs.replace(known, secret=secret, epoch=max(epoch, known.epoch)))
+
     def save(self, identity: Identity) -> None:
         """Durably. Raises ProgramStopped (A2102)."""
+        with self._lock():
+            self._replace(identity)
+
+    def check(self) -> None:
+        """Whether `save` will do, as far as can be seen. Raises ProgramStopped (A2102)."""
+        probe = self.path.with_name(self.path.name + ".new")
+        try:
+            with self._lock(), probe.open("wb"):
+                pass
+            probe.unlink()
+        except OSError as error:
+            raise ProgramStopped("A2102", f"{error.strerror}", where=str(self.path)) from error
+
+    @contextlib.contextmanager
+    def _lock(self) -> Iterator[None]:
+        """Held while the file is replaced: by the agent at each welcome, and by `cdc enrol` beside it."""
+        try:
+            with held(self.path.with_name(self.path.name + ".lock")):
+                yield
+        except OSError as error:
+            raise ProgramStopped("A2102", f"{error.strerror}", where=str(self.path)) from error
+
+    def _replace(self, identity: Identity) -> None:
         new = self.path.with_name(self.path.name + ".new")
         try:
             with os.fdopen(os.open(new, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "wb") as file:

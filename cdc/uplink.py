@@ -34,6 +34,7 @@ from transport.session import (
     Stalled,
     Welcomed,
 )
+from transport.tasks import cancel_all, first_of_all, to_the_end
 
 TURN_BYTES = 256 * KIB  # of frames read from the journal per turn and unit of weight
 TURN_FRAMES = 64
@@ -163,17 +164,18 @@ class Uplink:
             asyncio.create_task(_stopping(stop, conversation), name="uplink.stop"),
         ]
         try:
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
+            await first_of_all(tasks)
             if not stop.is_set():
                 raise LinkLost("T1013", "the link ended", where=identity.cloud)
             self.reports.link(LinkReport(state="closed"))
+        except (TransportError, ConnectionError):
+            if not stop.is_set():
+                raise
+            self.reports.link(LinkReport(state="closed"))  # the cloud's goodbye was faster than ours
         finally:
             link.abort()
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await cancel_all(tasks)
+            await to_the_end(link.wait_closed())
 
 
 async def _stopping(stop: asyncio.Event, conversation: Conversation) -> None:
@@ -203,7 +205,7 @@ class _Talk:
             case Acked(ack):
                 await self._acked(ack)
             case RefusedByPeer(refuse):
-                self._refused(refuse)
+                await self._refused(refuse)
             case Ended(bye):
                 raise LinkLost("T1013", bye.message or "the cloud said goodbye", where=self._identity.cloud)
             case Stalled(error):
@@ -219,7 +221,7 @@ class _Talk:
     async def _welcomed(self, welcome: Welcome) -> None:
         """Stores the new secret first: whoever knows only the old one is no longer us."""
         up = self._uplink
-        await up.executor.run(lambda: up.journal.remember(welcome.next_secret, welcome.epoch))
+        await up.executor.run(lambda: up.journal.remember(welcome.next_secret, welcome.epoch, self._identity.installation))
         up.taking_over = False
         states = {state.channel: state for state in welcome.channels}
         streams = await up.executor.run(lambda: _resume(up.journal, up.settings.weights, states))
@@ -242,13 +244,20 @@ class _Talk:
         up.acked.set()
         up.wake()
 
-    def _refused(self, refuse: Refuse) -> None:
+    async def _refused(self, refuse: Refuse) -> None:
         up = self._uplink
+        if await self._enrolled_anew():
+            raise LinkLost("T1013", "the company was enrolled anew: the new identity connects", where=up.settings.company)
         up.reports.link(LinkReport(state="refused", code=refuse.code, message=refuse.message))
         where = up.settings.company
         if refuse.retry_after is None:
             raise CompanyStopped("A2606", f"the cloud refused this agent ({refuse.code}): {refuse.message}", where=where)
         raise Refused(refuse.code, refuse.message, retry_after=refuse.retry_after)
+
+    async def _enrolled_anew(self) -> bool:
+        """Whether `cdc enrol` gave the company another identity since this connection began."""
+        current = await self._uplink.executor.run(self._uplink.journal.identity)
+        return current is not None and current.installation != self._identity.installation
 
     async def feed(self) -> None:
         """Journal to session, while credits last, channel by channel in turn."""

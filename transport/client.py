@@ -14,6 +14,7 @@ from transport.errors import Refused, TransportError
 from transport.frames import ENROL_PATH, MAX_ENVELOPE, STREAM_PATH, EnrolReply, EnrolRequest
 from transport.websocket import payload
 
+MAX_ANSWER = 64 * 1024  # bytes of an answer that is not the stream; whoever sends more is not the cloud
 CONNECT_TIMEOUT = 20.0  # seconds, name resolution to the end of the upgrade
 
 
@@ -34,11 +35,19 @@ class Problem(msgspec.Struct):
 
     code: str = ""
     detail: str = ""
+    remedy: str = ""
 
 
 def tls_context(ca: Path | None) -> ssl.SSLContext:
-    """Verifies certificate and host name, against the machine's authorities or those in the file `ca`; TLS 1.2 or newer."""
-    context = ssl.create_default_context(cafile=str(ca) if ca else None)
+    """Verifies certificate and host name, against the machine's authorities or those in the file `ca`; TLS 1.2 or newer.
+
+    Raises Untrusted when the file cannot be read.
+    """
+    try:
+        context = ssl.create_default_context(cafile=str(ca) if ca else None)
+    except OSError as error:  # ssl.SSLError is one
+        reason = error.strerror or getattr(error, "reason", "") or type(error).__name__
+        raise Untrusted("T1011", f"the file of authorities cannot be read: {reason}", where=str(ca)) from error
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     return context
 
@@ -85,11 +94,14 @@ def _session(context: ssl.SSLContext) -> aiohttp.ClientSession:
     )
 
 
+TEMPORARY = (429, 500, 502, 503, 504)  # of a cloud that restarts or is busy, or of the proxy before it
+
+
 def _translate(error: Exception, url: str) -> TransportError:
     """What went wrong while connecting, by type; `url` has no secrets."""
     if isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientConnectorSSLError | ssl.SSLError):
         return Untrusted("T1011", f"its certificate is not accepted: {error}", where=url)
-    if isinstance(error, aiohttp.WSServerHandshakeError):
+    if isinstance(error, aiohttp.WSServerHandshakeError) and error.status not in TEMPORARY:
         return NotOurs("T1012", f"answered {error.status} instead of opening the stream", where=url)
     return Unreachable("T1010", f"cannot be reached: {type(error).__name__}: {error}", where=url)
 
@@ -120,16 +132,26 @@ async def enrol(url: str, context: ssl.SSLContext, request: EnrolRequest) -> Enr
     async with _session(context) as session:
         try:
             async with session.post(url.rstrip("/") + ENROL_PATH, data=msgspec.json.encode(request)) as response:
-                body = await response.read()
+                body = await _small(response)
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise _translate(error, url) from error
     try:
         if response.status == 200:
             return msgspec.json.decode(body, type=EnrolReply)
         problem = msgspec.json.decode(body, type=Problem)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise NotOurs("T1012", f"answered {response.status} with something unknown", where=url) from error
-    raise Refused(problem.code or "T1012", problem.detail, retry_after=None)
+    raise Refused(problem.code or "T1012", problem.detail, retry_after=None, remedy=problem.remedy)
+
+
+async def _small(response: aiohttp.ClientResponse) -> bytes:
+    """The body; of one that is too long, its beginning."""
+    body = bytearray()
+    async for piece in response.content.iter_any():
+        body += piece
+        if len(body) > MAX_ANSWER:
+            break
+    return bytes(body)
 
 
 async def probe(url: str, context: ssl.SSLContext) -> None:
@@ -137,12 +159,12 @@ async def probe(url: str, context: ssl.SSLContext) -> None:
     async with _session(context) as session:
         try:
             async with session.get(url.rstrip("/") + "/live") as response:
-                body = await response.read()
+                body = await _small(response)
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise _translate(error, url) from error
     try:
         alive = response.status == 200 and msgspec.json.decode(body, type=dict[str, str]).get("status") == "ok"
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         alive = False
     if not alive:
         raise NotOurs("T1012", f"answered {response.status} with something unknown", where=url)

@@ -127,12 +127,13 @@ class NotCarried(TransportError):
 class Refused(TransportError):
     """The peer refused the conversation with its own code; `retry_after` seconds, or None: a person must act."""
 
-    def __init__(self, code: str, message: str, *, retry_after: float | None) -> None:
+    def __init__(self, code: str, message: str, *, retry_after: float | None, remedy: str = "") -> None:
         super().__init__(code, message)
         self.retry_after = retry_after
+        self._remedy = remedy
 
     @property
     def remedy(self) -> str:
-        """The remedy of a foreign code travels in the message."""
+        """Of a foreign code, as the peer said it."""
         entry = self.registry.get(self.code)
-        return entry.remedy if entry else ""
+        return entry.remedy if entry else self._remedy

@@ -52,6 +52,10 @@ class Link(Protocol):
         """Ends the link at once and frees every blocked send and receive."""
         ...
 
+    async def wait_closed(self) -> None:
+        """Aborts it if need be; returns when nothing of it is left."""
+        ...
+
 
 class Durable(Protocol):
     """Marks one durable step (commit, fsync, replace) by name, so that tests can list them and kill between them."""

@@ -29,6 +29,10 @@ class ServerLink:
         if transport is not None:
             transport.abort()
 
+    async def wait_closed(self) -> None:
+        """See `Link`; the rest of the connection belongs to its request."""
+        self.abort()
+
 
 async def accept(request: web.Request) -> tuple[ServerLink, web.WebSocketResponse]:
     """Answers the upgrade. A message over the protocol's limit is refused from its header, before it is read."""

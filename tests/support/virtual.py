@@ -119,6 +119,9 @@ class MemoryLink:
     def abort(self) -> None:
         self.cut()
 
+    async def wait_closed(self) -> None:
+        self.cut()
+
     def cut(self) -> None:
         for end in (self, self._peer):
             if end is not None and not end._gone:
