@@ -177,6 +177,7 @@ class Api:
         if not page.changes and wanted.wait:
             with self._follower(call.company):
                 page = await self._awaited(call.company, wanted, page)
+            await self._allowed(call.token, call.operation)  # it may have been revoked meanwhile
         return _answer(msgspec.json.encode(page))
 
     async def _awaited(self, company: str, wanted: ChangesRequest, page: ChangePage) -> ChangePage:

@@ -17,6 +17,7 @@ from cloud.config import CloudConfig
 from cloud.door import AgentDoor
 from cloud.errors import CloudError
 from cloud.ingest import IngestSettings
+from cloud.logs import http_log
 from cloud.problems import problem_middleware
 from cloud.store.registry import Registry
 from cloud.store.sqlite import SqliteStore
@@ -99,6 +100,7 @@ class Service:
         runner = web.AppRunner(
             self._app(),
             access_log=None,
+            logger=http_log(),
             shutdown_timeout=limits.shutdown_grace,
             max_line_size=RUNNER["max_line_size"],
             max_field_size=RUNNER["max_field_size"],

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
+from aiohttp.http_exceptions import HttpProcessingError
 
 from cloud.config import Log, LogFormat
 
@@ -42,6 +43,28 @@ def configure(settings: Log) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines() if settings.format is LogFormat.JSON else TextLines())
     logging.basicConfig(level=settings.level.value.upper(), handlers=[handler], force=True)
+
+
+class NotHttp(logging.Filter):
+    """What could not be read as a request is noted without what was sent, which may hold a token, and without alarm."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Rewrite the entry; whether it is still to be written."""
+        error = record.exc_info[1] if record.exc_info else None
+        if not isinstance(error, HttpProcessingError):
+            return True
+        record.levelno, record.levelname = logging.INFO, logging.getLevelName(logging.INFO)
+        record.msg, record.args, record.exc_info = "not a request: %s", (type(error).__name__,), None
+        record.action = "http.not_a_request"
+        return logging.getLogger(record.name).isEnabledFor(logging.INFO)
+
+
+def http_log() -> logging.Logger:
+    """For the HTTP server."""
+    log = logging.getLogger("cloud.http")
+    if not log.filters:
+        log.addFilter(NotHttp())
+    return log
 
 
 def _time(record: logging.LogRecord) -> str:

@@ -7,10 +7,10 @@ from typing import Any
 
 import msgspec
 
-from cloud.documents import ChangeDocument, ParameterError, Problem
+from cloud.documents import CURSOR_PATTERN, ChangeDocument, ParameterError, Problem
 from cloud.errors import REGISTRY
 from cloud.parameters import Parameter, parameters
-from cloud.routes import EVENTS, OPERATIONS, PROBLEM_JSON, STATUS, Operation
+from cloud.routes import EVENTS, JSON, OPERATIONS, PROBLEM_JSON, STATUS, Operation
 
 TITLE = "Copy of an ERP database"
 ABOUT = (
@@ -23,17 +23,13 @@ PLACES = {"WWW-Authenticate": [401], "Retry-After": [429, 503]}
 
 REQUIRED_HEADER = {"schema": {"type": "string"}, "required": True}
 
-Examples = Mapping[str, Mapping[str, Sequence[str]]]
-"""By operation and parameter."""
 
-
-def openapi_document(*, version: str, url: str | None = None, examples: Examples | None = None) -> dict[str, Any]:
-    """Describe the whole API; `examples` are put beside the parameters of those names."""
+def openapi_document(*, version: str, url: str | None = None) -> dict[str, Any]:
+    """Describe the whole API."""
     paths: dict[str, dict[str, Any]] = {}
     schemas = _schemas()
     for operation in OPERATIONS:
-        found = (examples or {}).get(operation.name, {})
-        paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(operation, schemas, found)
+        paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(operation, schemas)
     return {
         "openapi": "3.1.0",
         "info": {"title": TITLE, "version": version, "description": ABOUT},
@@ -60,28 +56,25 @@ def _schemas() -> dict[str, Any]:
     return {"references": {t.__name__: r for t, r in zip(types, references, strict=True)}, "components": components}
 
 
-def _operation(operation: Operation, schemas: Mapping[str, Any], examples: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+def _operation(operation: Operation, schemas: Mapping[str, Any]) -> dict[str, Any]:
     document: dict[str, Any] = {
         "operationId": operation.name,
         "summary": operation.summary,
-        "parameters": [_parameter(parameter, examples.get(parameter.name, ())) for parameter in parameters(operation)],
+        "parameters": [_parameter(parameter) for parameter in parameters(operation)],
         "responses": {"200": _success(operation, schemas)} | dict(_failures(operation)),
         "security": [{"token": []}] if operation.scope else [],
     }
     return document | ({"description": operation.description} if operation.description else {})
 
 
-def _parameter(parameter: Parameter, examples: Sequence[str]) -> dict[str, Any]:
-    document: dict[str, Any] = {
+def _parameter(parameter: Parameter) -> dict[str, Any]:
+    return {
         "name": parameter.name,
         "in": parameter.place,
         "required": parameter.required,
         "description": parameter.description,
         "schema": _schema_of(parameter),
     }
-    if examples:
-        document["examples"] = {f"example{i}": {"value": _shown(parameter, value)} for i, value in enumerate(examples)}
-    return document
 
 
 def _schema_of(parameter: Parameter) -> dict[str, Any]:
@@ -94,16 +87,26 @@ def _schema_of(parameter: Parameter) -> dict[str, Any]:
     return schema
 
 
-def _shown(parameter: Parameter, value: str) -> Any:
-    return [value] if parameter.repeated else value
-
-
 def _success(operation: Operation, schemas: Mapping[str, Any]) -> dict[str, Any]:
     if operation.response:
         schema = schemas["references"][operation.response.__name__]
     else:
-        schema = {"type": "string"} if operation.media == EVENTS else {"type": "object"}
+        schema = _event(schemas) if operation.media == EVENTS else {"type": "object"}
     return {"description": operation.summary, "content": {operation.media: {"schema": schema}}}
+
+
+def _event(schemas: Mapping[str, Any]) -> dict[str, Any]:
+    """One event: before OpenAPI 3.2 the schema of an event stream is that of each event."""
+    change = schemas["references"][ChangeDocument.__name__]
+    return {
+        "type": "object",
+        "required": ["id", "event", "data"],
+        "properties": {
+            "id": {"type": "string", "pattern": CURSOR_PATTERN},
+            "event": {"enum": ["upsert", "delete", "reset"]},
+            "data": {"type": "string", "contentMediaType": JSON, "contentSchema": change},
+        },
+    }
 
 
 def _failures(operation: Operation) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -47,7 +47,7 @@ class World(NamedTuple):
         assert body["status"] == status
         assert body["title"]
         assert body["remedy"]
-        return body["code"]
+        return str(body["code"])
 
 
 @asynccontextmanager
@@ -66,7 +66,7 @@ async def serving(**settings: Any) -> AsyncIterator[World]:
     app.on_shutdown.append(api.stop)
     server = TestServer(app)
     async with AsyncExitStack() as stack:
-        await server.start_server(**RUNNER)
+        await server.start_server(**RUNNER)  # type: ignore[arg-type]
         stack.push_async_callback(server.close)
         client = await stack.enter_async_context(ClientSession(server.make_url("/")))
         yield World(client, store, tenants, server, api)
@@ -301,6 +301,23 @@ async def test_a_long_poll_ends_with_an_empty_page(world: World) -> None:
     assert (await world.get("/changes?after=0&wait=1"))["changes"] == []
 
 
+async def test_a_long_poll_is_answered_when_the_service_stops() -> None:
+    async with serving() as world:
+        waiting = asyncio.create_task(world.get("/changes?after=0&wait=30"))
+        await world.followed(1)
+        await world.api.stop()
+        assert (await waiting)["changes"] == []
+
+
+async def test_a_long_poll_whose_token_is_revoked_meanwhile_shows_nothing(world: World) -> None:
+    waiting = asyncio.create_task(world.code("/changes?after=0&wait=30", 401))
+    await world.followed(1)
+    del world.tenants.tokens["acme-token"]
+    world.store.put(employee(1))
+    world.tenants.moved()
+    assert await waiting == "C3303"
+
+
 async def test_too_many_followers_are_refused() -> None:
     async with serving(followers=1) as world:
         waiting = asyncio.create_task(world.get("/changes?after=0&wait=30"))
@@ -400,6 +417,18 @@ async def test_a_stream_ends_when_its_token_is_revoked() -> None:
         del world.tenants.tokens["acme-token"]
         while await event() is not None:
             pass
+
+
+async def test_a_stream_of_changes_that_is_cleaned_up_before_it_has_read_them_ends() -> None:
+    async with serving(keep_alive=0.01) as world, stream(world) as (_, event):
+        assert await event() is not None
+        for n in range(5):
+            world.store.put(employee(n))
+        world.store.oldest = 3
+        world.tenants.moved()
+        while await event() is not None:
+            pass
+        assert await world.code("/changes/stream?after=0", 410) == "C3309"
 
 
 async def test_a_client_that_does_not_read_is_cut_off() -> None:
