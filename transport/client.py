@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ssl
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +16,7 @@ from transport.frames import ENROL_PATH, MAX_ENVELOPE, STREAM_PATH, EnrolReply, 
 from transport.websocket import payload
 
 MAX_ANSWER = 64 * 1024  # bytes of an answer that is not the stream; whoever sends more is not the cloud
+CLOSING = 2.0  # seconds; the transport is gone by then, so nothing should wait
 CONNECT_TIMEOUT = 20.0  # seconds, name resolution to the end of the upgrade
 
 
@@ -77,6 +79,9 @@ class ClientLink:
         connector = self._session.connector
         if connector is not None:
             await connector.close(abort_ssl=True)
+        with contextlib.suppress(aiohttp.ClientError, ConnectionError, TimeoutError, RuntimeError):
+            async with asyncio.timeout(CLOSING):
+                await self._ws.close()  # nothing is said any more; it gives the connection back
         await self._session.close()
 
     async def wait_closed(self) -> None:
