@@ -345,8 +345,10 @@ class World:
         self.clock = VirtualClock()
         self.trace: list[tuple[Any, ...]] = []
         self.steps: list[str] = []
+        self.set_up_steps = 0
         self.broken: list[BaseException] = []
         self.kill: tuple[int, bool] | None = None  # number of a durable step; whether the process ends after it, or before
+        self.together = False  # whether both sides end at a kill
         self.power: dict[str, bool] = {}  # name of a side -> what it had not synced is lost when it dies
         self.watch_power = False
         self.down_for: Callable[[], float] = lambda: 1.0  # seconds until a dead side is started again
@@ -384,6 +386,7 @@ class World:
         self.erp.note()
         self.enrol()
         self.agent.alive = self.cloud.alive = False
+        self.set_up_steps = len(self.steps)
 
     def enrol(self) -> None:
         """A new code, used at once; no connection is needed."""
@@ -460,7 +463,9 @@ class World:
     def _kill(self, side: Side, when: str, name: str) -> None:
         self.kill = None
         self.note("kill", side.name, when, name)
-        side.die()
+        for other in (self.agent, self.cloud) if self.together else (side,):
+            if other.alive:
+                other.die()
         raise Killed
 
     def died(self, side: Side) -> None:
