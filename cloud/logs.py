@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
 from datetime import UTC, datetime
 from typing import Any
@@ -22,9 +23,9 @@ class JsonLines(logging.Formatter):
         """The entry."""
         entry: dict[str, Any] = {"time": _time(record), "level": record.levelname.lower(), "logger": record.name}
         entry |= {name: value for name in FIELDS if (value := getattr(record, name, None)) is not None}
-        entry["message"] = record.getMessage()
+        entry["message"] = _plain(record.getMessage())
         if record.exc_info:
-            entry["error"] = self.formatException(record.exc_info)
+            entry["error"] = self.formatException(record.exc_info).encode("utf-8", "backslashreplace").decode()
         return msgspec.json.encode(entry).decode()
 
 
@@ -34,7 +35,7 @@ class TextLines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """The entry."""
         action = getattr(record, "action", record.name)
-        line = f"{_time(record)} {record.levelname:<7} {action} {record.getMessage()}"
+        line = f"{_time(record)} {record.levelname:<7} {action} {_plain(record.getMessage())}"
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
 
 
@@ -65,6 +66,15 @@ def http_log() -> logging.Logger:
     if not log.filters:
         log.addFilter(NotHttp())
     return log
+
+
+# Control characters, line ends of every kind, marks that turn the direction of writing, halves of surrogate pairs.
+_UNPRINTED = re.compile("[\\x00-\\x1f\\x7f-\\x9f\\u2028-\\u202e\\u2066-\\u2069\\ud800-\\udfff]")
+
+
+def _plain(text: str) -> str:
+    """One line, whatever a stranger sent: nothing in it can pass for another entry, or move a terminal's cursor."""
+    return _UNPRINTED.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def _time(record: logging.LogRecord) -> str:
