@@ -229,6 +229,8 @@ class Api:
                 await self._follow(call, request, page, response)
             except (ApiError, StoreError) as error:
                 log.info("stream ended: %s", error, extra={"action": "api.stream_ended", "code": error.code})
+            except ConnectionError:
+                log.debug("stream left by its client", extra={"action": "api.stream_left", "company": call.company})
             except TimeoutError:
                 log.info("stream cut: its client does not read", extra={"action": "api.stream_slow", "company": call.company})
                 _cut(call.request)

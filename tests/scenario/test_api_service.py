@@ -158,6 +158,18 @@ async def test_streams_and_long_polls_end_in_order_when_the_service_stops(tmp_pa
         assert (await polling)["cursor"] == cursor
 
 
+async def test_a_client_that_leaves_its_stream_is_no_error(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    headers = {"Authorization": f"Bearer {world.server.token}"}
+    response = await world.client.get(f"{world.server.url}/api/v1/changes/stream", headers=headers)
+    assert await response.content.readline()
+    response.close()
+    async with asyncio.timeout(10):
+        while world.server.service._api.following("acme"):
+            await world.server.feed(batch([person(1, "again")]))
+    await world.get("/cursor")  # what the handler has left is over by then
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
 async def test_what_is_not_http_is_noted_without_what_was_sent(world: World, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     reader, writer = await asyncio.open_connection("127.0.0.1", world.server.service.port)
