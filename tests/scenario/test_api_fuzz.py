@@ -25,7 +25,7 @@ from cloud.routes import MAX_WAIT, OPERATIONS, PREFIX
 from tests.support.api_server import ROWS, ApiServer, api_in_a_thread
 
 FULL = os.environ.get("CDC_TEST_SIZE") == "full"
-EXAMPLES = 200 if FULL else 25  # random requests an operation, besides the examples and the edges of every schema
+EXAMPLES = 200 if FULL else 15  # random requests an operation, besides the examples and the edges of every schema
 LIFETIME = 0.1  # seconds after which a stream ends by itself
 LONGEST_WAIT = 1  # seconds of a long-poll that the fuzz has the patience for
 CONFIG = {
