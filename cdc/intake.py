@@ -40,6 +40,7 @@ class Intake:
         self._executor = executor
         self._limit = limit
         self._room = room
+        self._paged: set[str] = set()  # datasets whose schema stands before their pages
         self._pending: asyncio.Task[None] | None = None
 
     @property
@@ -66,11 +67,14 @@ class Intake:
                 await batches.aclose()  # before its reader ends
 
     async def page(self, schema: Schema, batcher: Batcher, batches: Iterable[Batch]) -> None:
-        """Append a page of a load."""
-        await self.say(schema)
+        """Append a page of a load; the last batch is still on its way when this returns."""
+        if schema.dataset not in self._paged:
+            self._paged.add(schema.dataset)
+            await self.say(schema)
         for batch in batches:
             await self._hand_over(batch, batcher)
-        await self.settle()
+        if not batcher.row_bytes:
+            await self.settle()  # the size of the next page depends on it
 
     async def settle(self) -> None:
         """Wait for the batch on its way; raises what became of it."""

@@ -13,7 +13,7 @@ from cdc.errors import CompanyStopped, DatasetPaused
 from cdc.intake import Intake
 from cdc.journal import Journal, WindowWriter
 from cdc.model import Dataset, Description, Facts, LoadMark, Position
-from cdc.sources.base import Page, Reader, Source
+from cdc.sources.base import ROWS_PER_READ, Page, Reader, Source
 from cdc.validity import Problem, Reason, Verdict, judge
 from cdc.windows import Declared, Plan, plan, without
 from transport.frames import BATCH_TARGET, MAX_ROW, MIB, Detach, LoadEnd, Schema, StreamMessage, WindowEnd
@@ -22,6 +22,7 @@ from transport.runtime import Executor, Runtime
 Batchers: TypeAlias = dict[str, tuple[Schema, Batcher]]
 
 FIRST_PAGE = 500  # rows, before anything is known of their size
+PORTION = 2 * MIB  # encoded bytes read at once
 
 
 class CaptureSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -184,14 +185,17 @@ class WindowCycle:
                 await self._give_up(name, error, intake)
 
     async def _load_pages(self, reader: Reader, intake: Intake) -> None:
-        """Read pages of the loads under way, until the window has its share of rows and bytes."""
+        """Read pages of the loads under way, until the window has its share of rows and bytes.
+
+        Pages are small, so that one is encoded and written while the next one is read, and few rows are in memory.
+        """
         rows, size = self._tools.settings.page_rows, float(self._tools.settings.page_bytes)
         for name in list(self._plan.loads):
             batcher = self._batcher(self._plan.schemas[name])
             while name in self._plan.loads and rows > 0 and size > 0 and (intake.left > 0 or not intake.rows):
-                fitting = int(size / batcher.row_bytes) if batcher.row_bytes else FIRST_PAGE
+                fitting = int(min(size, PORTION) / batcher.row_bytes) if batcher.row_bytes else FIRST_PAGE
                 try:
-                    page = await self._load_page(reader, intake, name, max(1, min(rows, fitting)))
+                    page = await self._load_page(reader, intake, name, max(1, min(rows, fitting, ROWS_PER_READ)))
                 except DatasetPaused as error:
                     await self._give_up(name, error, intake)
                     break
