@@ -85,10 +85,17 @@ class JournalFile:
                 yield connection
                 with self._durable(step):
                     connection.execute("COMMIT")
-            except BaseException:
+            except BaseException as error:
                 if connection.in_transaction:  # SQLite itself has rolled back after a full disk
                     connection.execute("ROLLBACK")
+                if isinstance(error, sqlite3.Error) and _is_full(error):
+                    self._make_room(connection)
                 raise
+
+    def _make_room(self, connection: sqlite3.Connection) -> None:
+        """Moves the write-ahead log into the database, where pages of frames that went are free. On a full disk it may fail."""
+        with contextlib.suppress(sqlite3.Error):
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
 
     @contextlib.contextmanager
     def errors(self) -> Iterator[None]:
@@ -129,10 +136,15 @@ class JournalFile:
         connection.execute("PRAGMA incremental_vacuum")  # gives back what an earlier backlog took
 
 
+def _is_full(error: sqlite3.Error) -> bool:
+    name = getattr(error, "sqlite_errorname", "") or ""
+    return name == "SQLITE_FULL" or name.startswith(("SQLITE_IOERR", "SQLITE_NOMEM"))  # a file size limit is an IOERR_WRITE
+
+
 def _meaning(error: sqlite3.Error, path: Path) -> Exception:
     name = getattr(error, "sqlite_errorname", "") or ""
     where = path.name
-    if name == "SQLITE_FULL" or name.startswith(("SQLITE_IOERR", "SQLITE_NOMEM")):  # a file size limit is an IOERR_WRITE
+    if _is_full(error):
         return Transient("A2103", f"the disk does not take another window ({name})", where=where)
     if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_FORMAT")):
         return JournalDamaged("A2104", f"{error} ({name})", where=where)

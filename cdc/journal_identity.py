@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -65,7 +66,7 @@ class IdentityFile:
             self._replace(msgspec.structs.replace(known, secret=secret, epoch=max(epoch, known.epoch)))
 
     def save(self, identity: Identity) -> None:
-        """Durably. Raises ProgramStopped (A2102)."""
+        """Durably. Raises ProgramStopped (A2102), Transient (A2103: the disk is full)."""
         with self._lock():
             self._replace(identity)
 
@@ -99,7 +100,12 @@ class IdentityFile:
                 new.replace(self.path)
                 _sync_folder(self.path.parent)
         except OSError as error:
+            if error.errno in _NO_ROOM:
+                raise Transient("A2103", f"the disk takes no new secret ({error.strerror})", where=self.path.name) from error
             raise ProgramStopped("A2102", f"{error.strerror}", where=str(self.path)) from error
+
+
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 
 
 def _sync_folder(folder: Path) -> None:

@@ -119,7 +119,7 @@ def column_of(name: str, declared: str, collation: str) -> Column:
 
 def decimal_text(value: object, digits: int) -> str:
     """Write exactly `digits` places after the point; a value that needs more has no canonical form."""
-    text = repr(value) if isinstance(value, float) else str(value) if isinstance(value, int) else _text(value)
+    text = f"{value:.15g}" if isinstance(value, float) else str(value) if isinstance(value, int) else _text(value)
     if not NUMBER.match(text):
         raise NoForm("is not a number")
     value = Decimal(text)

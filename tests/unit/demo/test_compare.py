@@ -131,6 +131,14 @@ def test_one_wrong_value_is_found_and_named(pair: Pair, column: str, value: obje
     assert (result.exit_code, result.differences) == (1, [("mixed", "value", "1, Ada", column)])
 
 
+def test_what_arithmetic_left_in_a_number_counts_as_the_digits_that_sqlite_shows(pair: Pair) -> None:
+    pair.change(pair.erp, "UPDATE Mixed SET amount = 0.1 + 0.2 WHERE id = 1")
+    pair.change(pair.copy, "UPDATE d_mixed_g1 SET amount = '0.30' WHERE id = 1")
+    assert pair.compare().exit_code == 0
+    pair.change(pair.erp, "UPDATE Mixed SET amount = 0.3001 WHERE id = 1")
+    assert pair.compare().exit_code == 1
+
+
 def test_one_missing_row_is_found_and_named(pair: Pair) -> None:
     pair.change(pair.copy, "DELETE FROM d_mixed_g1 WHERE id = 2")
     result = pair.compare()
