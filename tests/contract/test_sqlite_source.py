@@ -369,6 +369,15 @@ async def test_a_key_that_cannot_travel_is_withheld_and_pages_go_on_behind_it(er
         assert follower.rows("t") == table(erp)
 
 
+async def test_a_key_too_long_has_one_name_whichever_way_it_was_fetched(erp: SqliteErp) -> None:
+    erp.script("CREATE TABLE t(id TEXT PRIMARY KEY NOT NULL, v TEXT); INSERT INTO t VALUES(printf('%.5000c', 'k'), 'small')")
+    async with following(erp, dataset()) as follower:
+        (before,) = follower.copies["t"].withheld
+        erp.script("UPDATE t SET v = CAST(x'ff' AS TEXT)")  # now the row is fetched cell by cell
+        await follower.catch_up()
+        assert list(follower.copies["t"].withheld) == [before]
+
+
 async def test_a_key_that_is_not_canonical_is_withheld_rather_than_made_another(erp: SqliteErp) -> None:
     erp.script("CREATE TABLE t(id GUID PRIMARY KEY NOT NULL, v INT)")
     upper = "ABCDEF00-0000-0000-0000-000000000000"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import msgspec
@@ -24,6 +24,9 @@ class Tracked(NamedTuple):
     begin_version: int
     min_valid: int
     layout: int
+
+
+Registry = Mapping[tuple[str, str], Tracked]
 
 
 class Anchored(NamedTuple):
@@ -67,16 +70,16 @@ def log_state(connection: sqlite3.Connection) -> Anchored:
     return Anchored(version(connection), first == (meta(connection, "floor"), 0))
 
 
-def registry(connection: sqlite3.Connection) -> list[Tracked]:
-    """All tracked tables."""
+def registry(connection: sqlite3.Connection) -> Registry:
+    """All tracked tables, by lower-case name and key."""
     rows = connection.execute(f"SELECT tbl, name, key, begin_version, min_valid, layout FROM {TABLES} ORDER BY tbl")
-    return [Tracked(*row) for row in rows]
+    lines = (Tracked(*row) for row in rows)
+    return {(line.name.lower(), line.key): line for line in lines}
 
 
-def find_tracked(lines: Iterable[Tracked], table: str, key: Key) -> Tracked | None:
+def find_tracked(lines: Registry, table: str, key: Key) -> Tracked | None:
     """The registry's line for a table and key."""
-    text = key.encode()
-    return next((t for t in lines if t.name.lower() == table.lower() and t.key == text), None)
+    return lines.get((table.lower(), key.encode()))
 
 
 def log_width(connection: sqlite3.Connection) -> int:
@@ -108,19 +111,29 @@ class Catalogue:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
         self._version = -1
+        self.generation = 0
         self._tables: dict[str, TableInfo | None] = {}
         self._collations: dict[tuple[str, str], str] = {}
         self._intact: dict[tuple[int, str, str], bool] = {}
         self._triggers: dict[str, tuple[str, str, int]] | None = None
 
     def refresh(self) -> int:
-        """Forgets everything if the schema is another; call it at the beginning of each transaction. Returns its version."""
+        """Forgets everything if the schema is another; call it at the beginning of each transaction.
+
+        Returns a number that is another whenever something was forgotten.
+        """
         now = version_of_schema(self._connection)
         if now != self._version:
-            self._version, self._triggers = now, None
-            for cache in (self._tables, self._collations, self._intact):
-                cache.clear()
-        return now
+            self.forget()
+            self._version = now
+        return self.generation
+
+    def forget(self) -> None:
+        """After a rollback the schema's version says nothing: the same number can come again for another schema."""
+        self._version, self._triggers = -1, None
+        self.generation += 1
+        for cache in (self._tables, self._collations, self._intact):
+            cache.clear()
 
     def table(self, wanted: str) -> TableInfo | None:
         """The table of that name; None if there is none."""

@@ -33,7 +33,7 @@ class BadText(bytes):
 
 
 class LongKey(bytes):
-    """The beginning of a key cell that is longer than a key may be."""
+    """The beginning of a key cell that is longer than a key may be, and its length."""
 
     __slots__ = ()
 
@@ -52,7 +52,8 @@ _BOOLS = {0: False, 1: True, None: None}
 _TEXTS = frozenset({Type.TEXT, Type.XML, Type.JSON})
 _CLASS = {int: "INTEGER", float: "REAL", str: "TEXT", bytes: "BLOB", _NULL: "NULL"}
 _REMEMBERED = 16_384  # numbers by precision and scale
-_MANY = 64  # key cells up to this many characters in all need no look at each
+BEGINNING = 64  # bytes of a key cell that is too long to be fetched
+_MANY = 64  # bytes of a bad key cell that are shown as they are; a longer one is shown as its hash
 
 
 class Converted(NamedTuple):
@@ -161,15 +162,25 @@ def _too_long(column: Column, cells: Sequence[Cell], limit: int) -> bool:
     return max(map(len, texts), default=0) * 4 > limit and max(len(text.encode()) for text in texts) > limit
 
 
+def long_key(beginning: bytes, length: int) -> LongKey:
+    """What is left of a key cell of that many bytes; two of them are held equal by their beginning and their length."""
+    return LongKey(beginning[:BEGINNING] + length.to_bytes(8, "big"))
+
+
 def shown(cell: Stored) -> Cell:
-    """A key cell that cannot be carried, as something that can: only to tell withheld rows apart."""
+    """A key cell that cannot be carried, as something that can: only to tell withheld rows apart.
+
+    The same cell gives the same, whichever way it was fetched.
+    """
     if isinstance(cell, TooBig):
         return None
-    if isinstance(cell, (str, bytes)):
-        data = cell.encode() if isinstance(cell, str) else bytes(cell)
-        if isinstance(cell, (BadText, LongKey)) or len(data) > _MANY:
-            return hashlib.blake2b(data, digest_size=16).digest()
-    return cell
+    if not isinstance(cell, (str, bytes)):
+        return cell
+    data = cell.encode() if isinstance(cell, str) else bytes(cell)
+    if len(data) > MAX_KEY:
+        data = bytes(long_key(data, len(data)))
+    whole = len(data) <= _MANY and not isinstance(cell, (BadText, LongKey))
+    return cell if whole else hashlib.blake2b(data, digest_size=16).digest()
 
 
 # -- a whole column: its canonical list, or None when something in it needs a closer look ------------------------------------
@@ -256,7 +267,7 @@ def _decimals(column: Column, cells: Sequence[Stored]) -> list[Cell] | None:
         if written is None:
             return None
         if len(texts) + len(new) > _REMEMBERED:
-            memo[0] = texts = {None: None, **{cell: texts[cell] for cell in distinct if cell in texts}}
+            memo[0] = texts = {**_first_texts(column.scale), **{cell: texts[cell] for cell in distinct if cell in texts}}
         texts.update(zip(numbers, written, strict=True))
     return list(map(texts.__getitem__, cells))
 
@@ -264,7 +275,12 @@ def _decimals(column: Column, cells: Sequence[Stored]) -> list[Cell] | None:
 @lru_cache(64)
 def _memo(precision: int, scale: int) -> list[dict[Stored, Cell]]:
     """One for all columns of that many digits; replaced, never emptied, so that other threads may go on with theirs."""
-    return [{None: None}]
+    return [_first_texts(scale)]
+
+
+def _first_texts(scale: int) -> dict[Stored, Cell]:
+    """NULL, and zero of either sign, which is written without one."""
+    return {None: None, 0: "0." + "0" * scale if scale else "0"}
 
 
 def _written(column: Column, numbers: list[float]) -> list[str] | None:
@@ -359,7 +375,7 @@ _STORED: dict[Type, frozenset[type]] = {
     Type.INT: frozenset({int}),
     Type.DECIMAL: frozenset({int, float, str}),
     Type.FLOAT: frozenset({float, int}),
-    Type.BOOL: frozenset({int}),
+    Type.BOOL: frozenset({int, float}),  # 1.0 is 1 to SQLite, too
     Type.BYTES: frozenset({bytes}),
     Type.JSON: frozenset({str, int, float}),
     **dict.fromkeys(

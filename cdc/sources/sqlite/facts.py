@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from cdc.errors import CompanyStopped, DatasetPaused
 from cdc.model import Dataset, Facts, Position, TableState, Witness
-from cdc.sources.sqlite.catalogue import Anchored, Catalogue, Tracked, find_tracked, log_state, meta, registry
+from cdc.sources.sqlite.catalogue import Anchored, Catalogue, Registry, Tracked, find_tracked, log_state, meta, registry
 from cdc.sources.sqlite.plans import Plans
 from cdc.sources.sqlite.structure import Key
 from cdc.sources.sqlite.tracking import LOG, WITNESS
@@ -44,7 +44,7 @@ def records_after(connection: sqlite3.Connection, since: int) -> int:
 
 
 def _state(
-    catalogue: Catalogue, plans: Plans, lines: Iterable[Tracked], log: Anchored, dataset: Dataset, hole_before: int
+    catalogue: Catalogue, plans: Plans, lines: Registry, log: Anchored, dataset: Dataset, hole_before: int
 ) -> TableState:
     found = tracked_as(plans, lines, dataset)
     if found is None:
@@ -55,7 +55,7 @@ def _state(
     return TableState(dataset.name, str(line.tbl), line.begin_version, min_valid)
 
 
-def tracked_as(plans: Plans, lines: Iterable[Tracked], dataset: Dataset) -> tuple[Tracked, Key] | None:
+def tracked_as(plans: Plans, lines: Registry, dataset: Dataset) -> tuple[Tracked, Key] | None:
     """The registry's line of a dataset; None if its table or key is not tracked."""
     try:
         table, key = plans.key(dataset)
@@ -88,7 +88,7 @@ def lost(connection: sqlite3.Connection, catalogue: Catalogue, plans: Plans, dat
     catalogue.refresh()
     lines = registry(connection)
     whole = log_state(connection).whole
-    known = {line.name.lower() for line in lines}
+    known = {table for table, _ in lines}
     result: list[Dataset] = []
     for dataset in datasets:
         if dataset.table.lower() in known:

@@ -21,7 +21,7 @@ from cdc.sources.sqlite.catalogue import (
     set_meta,
     version,
 )
-from cdc.sources.sqlite.facts import last_witness, lost
+from cdc.sources.sqlite.facts import last_witness, lost, tracked_as
 from cdc.sources.sqlite.plans import Plans
 from cdc.sources.sqlite.quoting import is_own, name
 from cdc.sources.sqlite.structure import Key, TableInfo
@@ -68,6 +68,15 @@ class Installer:
         wanted, problems = self._wanted(datasets)
         done += [text for line in self._unwanted(wanted, datasets) for text in self._untrack(line)]
         return [*done, *self._anchor(), *self._track_all(wanted), *problems]
+
+    def look(self, datasets: Iterable[Dataset]) -> None:
+        """Reads beforehand what `install` will ask for, while nobody waits for it. Needs no transaction."""
+        self.catalogue.refresh()
+        lines = registry(self._connection) if is_installed(self._connection) else {}
+        for dataset in datasets:
+            found = tracked_as(self.plans, lines, dataset)
+            if found is not None:
+                self.catalogue.intact(*found)
 
     def repair(self, datasets: Sequence[Dataset]) -> list[str]:
         """Tracks again what has lost its tracking, and nothing else."""
@@ -117,7 +126,7 @@ class Installer:
         understood = {table.lower() for table, _ in wanted}
         return [
             line
-            for line in registry(self._connection)
+            for line in registry(self._connection).values()
             if (line.name, line.key) not in wanted and (line.name.lower() in understood or line.name.lower() not in named)
         ]
 

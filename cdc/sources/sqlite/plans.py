@@ -44,6 +44,7 @@ class Plans:
         self._connection = connection
         self._catalogue = catalogue
         self._made: dict[str, tuple[int, Dataset, Plan | DatasetPaused]] = {}
+        self._keys: dict[str, tuple[int, Dataset, tuple[TableInfo, Key]]] = {}
 
     def plan(self, dataset: Dataset) -> Plan:
         """Raises DatasetPaused with the reason why it cannot be read."""
@@ -54,15 +55,21 @@ class Plans:
 
     def attempt(self, dataset: Dataset) -> Plan | DatasetPaused:
         """The plan, or the reason why there is none."""
-        version = self._catalogue.refresh()
+        generation = self._catalogue.refresh()
         kept = self._made.get(dataset.name)
-        if kept is None or kept[:2] != (version, dataset):
-            kept = (version, dataset, self._make(dataset))
-            self._made[dataset.name] = kept
+        if kept is None or kept[:2] != (generation, dataset):
+            kept = self._made[dataset.name] = (generation, dataset, self._make(dataset))
         return kept[2]
 
     def key(self, dataset: Dataset) -> tuple[TableInfo, Key]:
         """What is tracked for a dataset. Raises DatasetPaused."""
+        generation = self._catalogue.generation
+        kept = self._keys.get(dataset.name)
+        if kept is None or kept[:2] != (generation, dataset):
+            kept = self._keys[dataset.name] = (generation, dataset, self._find_key(dataset))
+        return kept[2]
+
+    def _find_key(self, dataset: Dataset) -> tuple[TableInfo, Key]:
         table = find_table(self._catalogue, dataset)
         try:
             return table, key_of(table, dataset.key)

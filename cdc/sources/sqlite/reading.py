@@ -17,7 +17,7 @@ import msgspec
 
 from cdc.sources.base import ROWS_PER_READ, Page
 from cdc.sources.sqlite import statements
-from cdc.sources.sqlite.cells import TOO_BIG, BadText, Columns, LongKey, Stored, Target, batch, columns_of
+from cdc.sources.sqlite.cells import TOO_BIG, BadText, Columns, LongKey, Stored, Target, batch, columns_of, long_key
 from cdc.sources.sqlite.plans import Plan
 from cdc.sources.sqlite.statements import KeyTerm, Reading
 from transport.frames import MAX_KEY, MAX_ROW, Batch, Type
@@ -138,7 +138,7 @@ class Rows:
             found = self._connection.execute(s.keys_sql, (*s.parameters, 1, self._delivered + pending)).fetchone()
         if found is None:
             return None
-        key = tuple(LongKey(cell) if long else cell for cell, long in zip(found[::2], found[1::2], strict=True))
+        key = tuple(long_key(cell, length) if length else cell for cell, length in zip(found[::2], found[1::2], strict=True))
         rest = self._too_long(key) if any(found[1::2]) else self._row(key)
         return key[: s.before] + rest
 

@@ -43,6 +43,7 @@ class Snapshot:
         self._changed: tuple[int, dict[int, Changed]] | None = None
         self._running: list[Iterator[Batch]] = []
         self.version = version(connection)
+        catalogue.refresh()
 
     def facts(self, position: Position | None, datasets: Sequence[Dataset]) -> Facts:
         """See the port."""
@@ -257,6 +258,8 @@ class SqliteSource:
 
     async def install(self, datasets: Sequence[Dataset]) -> list[str]:
         """See the port. A dataset that cannot be tracked is said in the words and costs the others nothing."""
+        made = self._open()
+        await made.writing.run(lambda _: made.installer.look(datasets))
         return await self._write("sqlite.install", lambda own: own.install(datasets, self._runtime.new_id))
 
     async def uninstall(self) -> list[str]:
@@ -290,10 +293,14 @@ class SqliteSource:
 
         def write(connection: sqlite3.Connection) -> T:
             self._check_same_file(made)
-            with writing(connection):
-                result = work(made.installer)
-                with self._runtime.durable(step):
-                    connection.execute("COMMIT")
+            try:
+                with writing(connection):
+                    result = work(made.installer)
+                    with self._runtime.durable(step):
+                        connection.execute("COMMIT")
+            except BaseException:
+                made.installer.catalogue.forget()
+                raise
             return result
 
         return await made.writing.run(write)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from cdc.sources.sqlite.cells import BEGINNING
 from cdc.sources.sqlite.quoting import name, names
 from cdc.sources.sqlite.tracking import LOG
 from transport.frames import MAX_KEY
@@ -82,11 +83,13 @@ def _joined(r: Reading) -> str:
 
 
 def guarded(expressions: Sequence[str]) -> str:
-    """For each: the value, or the beginning of its bytes when it is longer than a key may be; then whether it was."""
+    """For each: the value, or the beginning of its bytes if it is longer than a key may be; then its length if it is, or 0."""
     parts = []
     for e in expressions:
-        long = f"length(CAST({e} AS BLOB)) > {MAX_KEY}"
-        parts.append(f"CASE WHEN {long} THEN substr(CAST({e} AS BLOB), 1, 64) ELSE {e} END, coalesce({long}, 0)")
+        length = f"length(CAST({e} AS BLOB))"
+        beginning = f"substr(CAST({e} AS BLOB), 1, {BEGINNING})"
+        parts.append(f"CASE WHEN {length} > {MAX_KEY} THEN {beginning} ELSE {e} END")
+        parts.append(f"CASE WHEN {length} > {MAX_KEY} THEN {length} ELSE 0 END")
     return ", ".join(parts)
 
 
