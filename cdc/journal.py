@@ -4,7 +4,8 @@ Blocking: called through the company's journal executor; a lock makes every meth
 
 A channel's frames are numbered without a gap from 1 within a journal id. Frames after `last_seq` are **open**: they belong to a
 window that is not complete, nobody reads them, and opening the journal discards them; their numbers were never seen and are
-given again. Whatever a method has returned is durable (`staged` excepted: the cloud says it anew at each hello).
+given again. Whatever a method has returned is durable (`staged` and `applied` excepted: the cloud says them anew at each hello,
+and the next window's end makes them durable too).
 """
 
 from __future__ import annotations
@@ -222,7 +223,7 @@ class Journal:
             if seq <= state.applied:
                 return
             new = msgspec.structs.replace(state, applied=seq, staged=max(seq, state.staged))
-            with self._commit("journal.applied") as db:
+            with self._commit("journal.applied", sync=False) as db:
                 number, base = self._numbers[channel], self._base(channel)
                 spans = "FROM span WHERE channel = ? AND last_seq <= ?"
                 ends = db.execute(f"SELECT last_seq, position, bytes {spans} ORDER BY last_seq", (number, seq)).fetchall()
