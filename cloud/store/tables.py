@@ -12,7 +12,7 @@ import re
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
-from itertools import compress
+from itertools import chain, compress
 from typing import Any, NamedTuple, TypeVar
 
 from cloud.store.base import Row
@@ -21,6 +21,8 @@ from transport.frames import Cell, Column, Schema, Type, Withheld
 
 Cells = Sequence[Sequence[Cell]]  # one list a column
 REFUSALS = (sqlite3.IntegrityError, sqlite3.DataError, OverflowError, UnicodeEncodeError)  # of one row, not of the database
+_BLOCK_PARAMETERS = 1_024  # of a statement that inserts many rows
+_LEAST_BLOCK = 8  # rows below which it gains nothing
 _CHUNKS = (1, 16, 256, 2048)  # sizes of IN lists: few texts, prepared once
 _BLAMED = re.compile(r"(?:column|failed:) \S+?\.(.+)$")
 K = TypeVar("K")
@@ -61,7 +63,11 @@ class Table:
         names = ", ".join(map(quoted, (KEY, *self._stored.values())))
         marks = ", ".join("?" * (len(self.columns) + 1))
         table, read = quoted(self.name), ", ".join(quoted(self._stored[name]) for name in self._names)
-        self._add = f"INSERT INTO {table} ({names}) VALUES ({marks}) ON CONFLICT ({quoted(KEY)}) DO NOTHING"
+        self._block = _BLOCK_PARAMETERS // (len(self.columns) + 1)  # rows
+        self._add, self._add_block = (
+            f"INSERT INTO {table} ({names}) VALUES {values} ON CONFLICT ({quoted(KEY)}) DO NOTHING"
+            for values in (f"({marks})", ", ".join([f"({marks})"] * self._block))
+        )
         self._replace = f"INSERT OR REPLACE INTO {table} ({names}) VALUES ({marks})"
         assigned = ", ".join(f"{quoted(name)} = ?{i}" for i, name in enumerate(self._stored.values(), 2))
         self._update = f"UPDATE {table} SET {assigned}, {quoted(WITHHELD)} = NULL WHERE {quoted(KEY)} = ?1"
@@ -141,7 +147,7 @@ class Table:
     def _put(self, db: sqlite3.Connection, keys: list[bytes], cells: Cells, guess: Guess) -> tuple[int, dict[int, Withheld]]:
         raw = list(map(bytearray, keys))  # binds in a fifth of the time of bytes
         if guess is Guess.NEW:
-            added, refused = self._run(db, self._add, raw, cells)
+            added, refused = self._add_rows(db, raw, cells)
             if added + len(refused) < len(keys):
                 _, refused = self._run(db, self._replace, raw, cells)
             return added, refused
@@ -152,6 +158,29 @@ class Table:
             if len(set(keys)) == len(keys):  # otherwise the first of a new key would stay, not the last
                 return self._run(db, self._add, raw, cells, refused)
         return self._replace_counted(db, keys, raw, cells)
+
+    def _add_rows(self, db: sqlite3.Connection, keys: list[bytearray], cells: Cells) -> tuple[int, dict[int, Withheld]]:
+        """Insert as `_run` does, but many rows a statement: a sixth less time. A block with a refused row goes row by row."""
+        if len(keys) < self._block or self._block < _LEAST_BLOCK:
+            return self._run(db, self._add, keys, cells)
+        before, end = db.total_changes, len(keys) - len(keys) % self._block
+        source = iter(keys[:end])
+        flat = chain.from_iterable(zip(source, *cells, strict=False))
+        blocks = zip(*[flat] * (self._block * (len(cells) + 1)), strict=True)
+        singly = [(end, len(keys))]
+        refused: dict[int, Withheld] = {}
+        while operator.length_hint(source):
+            try:
+                db.executemany(self._add_block, blocks)
+            except REFUSALS:
+                if not db.in_transaction:
+                    raise  # as in `_run`
+                at = end - operator.length_hint(source)
+                singly.append((at - self._block, at))
+        for start, stop in singly:
+            _, found = self._run(db, self._add, keys[start:stop], [column[start:stop] for column in cells])
+            refused |= {start + at: reason for at, reason in found.items()}
+        return db.total_changes - before, refused
 
     def _replace_counted(
         self, db: sqlite3.Connection, keys: list[bytes], raw: list[bytearray], cells: Cells
