@@ -31,7 +31,7 @@ def rows(count: int) -> tuple[list[bytes], list[list[Cell]]]:
 
 
 def stored(db: sqlite3.Connection) -> dict[int, str]:
-    return {n: name for n, name in db.execute(f"SELECT id, name FROM {TABLE.name} ORDER BY id")}
+    return dict(db.execute(f"SELECT id, name FROM {TABLE.name} ORDER BY id"))
 
 
 @pytest.mark.parametrize("count", [0, 1, 7, 341, 342, 1_023, 1_024, 1_025, ROWS])
