@@ -41,7 +41,7 @@ from transport.tasks import cancel_all, first_of_all, to_the_end
 
 log = logging.getLogger("cloud.ingest")
 
-STAGE_BYTES = 2 * MIB  # unfinished window in memory before it is staged
+STAGE_BYTES = 4 * MIB  # unfinished window in memory before it is staged
 STAGE_DELAY = 0.25  # seconds without a new frame before an unfinished window is staged
 STAGE_LATEST = 5.0  # seconds a frame waits at most, when the others trickle in: the agent must see progress
 MAX_CHANNELS = 256  # of one agent; each may have its credits waiting in memory
@@ -388,7 +388,8 @@ class AgentConnection:
         return True
 
     async def _stage(self, tenant: Tenant, channel: _Channel, frames: list[Staged]) -> None:
-        channel.staged = await tenant.write(lambda store: _stage(store, channel, frames))
+        """Frames are decoded once, when their window is applied: their checksums were compared when they came."""
+        channel.staged = await tenant.write(lambda store: store.stage(channel.name, channel.journal_id, frames))
         self._ack(Ack(channel=channel.name, staged=channel.staged, applied=channel.applied))
 
     async def _apply(self, tenant: Tenant, channel: _Channel, tail: list[Staged]) -> None:
@@ -440,13 +441,6 @@ STOPS_BOTH = frozenset({"C3206", "C3207"})  # an old installation secret: there 
 
 def _adopting(stream: Stream) -> Callable[[CompanyStore], ChannelState]:
     return lambda store: store.adopt(stream.channel, stream.journal_id, stream.next_seq)
-
-
-def _stage(store: CompanyStore, channel: _Channel, frames: list[Staged]) -> int:
-    """A frame that cannot be read is refused now: once staged, it would fail at every attempt to apply its window."""
-    for frame in frames:
-        decode_stream(frame.envelope)
-    return store.stage(channel.name, channel.journal_id, frames)
 
 
 def log_refusal(refusal: Refusal) -> None:
