@@ -52,17 +52,18 @@ class ChannelEntry:
         said = self.captured or Captured(phase=Phase.STARTING)
         behind = lag(self.coverage.covered_at, self.due, now)
         in_time = behind is not None and behind <= limits.fresh + limits.poll
+        reloading = tuple(sorted({*said.reloading, *self.coverage.reloading}))  # captured whole is not yet applied whole
         return ChannelHealth(
             name=name,
             state=said.phase.value,
-            fresh=in_time and not said.reloading and said.phase is not Phase.PAUSED,
+            fresh=in_time and not reloading and said.phase is not Phase.PAUSED,
             lag=behind,
             covered_at=self.coverage.covered_at,
             last_success=self.last_success,
             last_window=said.last_window,
             withheld_rows=self.withheld,
             held_loads=self.held,
-            reloading=said.reloading,
+            reloading=reloading,
             loads=tuple(load_health(load, now) for load in said.loads),
             journal_frames=said.frames,
             journal_bytes=said.bytes,
@@ -177,7 +178,7 @@ class StatusBoard:
         entry = self._channel(company, channel)
         entry.captured = news
         if news.checked_at is not None:
-            entry.coverage.captured(news.last_seq, news.checked_at, news.applied)
+            entry.coverage.captured(news.last_seq, news.checked_at, news.applied, news.reloading)
         self._succeeded(entry, now)
 
     def linked(self, company: str, news: LinkNews, now: datetime) -> None:

@@ -242,21 +242,25 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Coverage:
-    """Up to when the cloud has a channel: the moment of the last check whose windows are all applied."""
+    """Up to when the cloud has a channel: the moment of the last check whose windows are all applied.
+
+    `reloading`: datasets that were incomplete or stale at that moment, so they still are in the cloud.
+    """
 
     def __init__(self) -> None:
         self.covered_at: datetime | None = None
-        self._marks: list[tuple[int, datetime]] = []  # (last seq, checked at), both growing; not yet applied
+        self.reloading: tuple[str, ...] = ()
+        self._marks: list[tuple[int, datetime, tuple[str, ...]]] = []  # last seq, checked at (both growing), reloading
         self._applied = 0
 
-    def captured(self, last_seq: int, at: datetime, applied: int = 0) -> None:
+    def captured(self, last_seq: int, at: datetime, applied: int = 0, reloading: tuple[str, ...] = ()) -> None:
         """Everything up to `at` is in the journal, the last of it with `last_seq`."""
         if self._marks and last_seq < self._marks[-1][0]:
             self._marks.clear()  # the journal began anew, with numbers of its own
             self._applied = applied
         if self._marks and self._marks[-1][0] == last_seq:
             self._marks.pop()
-        self._marks.append((last_seq, at))
+        self._marks.append((last_seq, at, reloading))
         if len(self._marks) > MARKS:
             del self._marks[1:-1:2]
         self.applied(max(applied, self._applied))
@@ -264,10 +268,11 @@ class Coverage:
     def applied(self, seq: int) -> None:
         """The cloud has applied everything up to `seq`."""
         self._applied = seq
-        reached = [at for last, at in self._marks if last <= seq]
+        reached = [mark for mark in self._marks if mark[0] <= seq]
         if reached:
-            self.covered_at = max(reached) if self.covered_at is None else max(self.covered_at, *reached)
-            self._marks = [mark for mark in self._marks if mark[0] > seq]
+            _, at, self.reloading = reached[-1]
+            self.covered_at = at if self.covered_at is None else max(self.covered_at, at)
+            self._marks = self._marks[len(reached) :]
 
 
 def lag(covered_at: datetime | None, due: datetime | None, now: datetime) -> float | None:

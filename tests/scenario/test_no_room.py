@@ -122,6 +122,9 @@ def test_a_transaction_larger_than_window_journal_and_credits_ends_well_in_bound
     made.wait_until_caught_up(patience)
     execute(made.erp, f"DELETE FROM person WHERE id > {rows // 10}", "UPDATE person SET id = -id WHERE id % 7 = 0")
     made.wait_until_caught_up(patience)
+    if made.company_health()["channels"][0]["held_loads"]:  # the deletes outgrew a window too: a person says they are meant
+        assert "A2505" in made.problems()
+        made.cloud.call("load", "accept", "acme", "people")
     equal(made)
     assert memory(made.agent.pid) < AGENT_MEMORY, memory(made.agent.pid) / MIB
     assert memory(made.cloud.pid) < CLOUD_MEMORY, memory(made.cloud.pid) / MIB

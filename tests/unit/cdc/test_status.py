@@ -191,6 +191,15 @@ def test_a_load_that_leaves_the_visible_copy_incomplete_is_not_fresh() -> None:
     assert not channel(made, 2).fresh
 
 
+def test_a_load_that_is_captured_whole_is_not_fresh_until_it_is_applied_whole() -> None:
+    made = fresh_board()
+    made.captured("acme", "main", captured(2, 6, applied=6, reloading=("employee",)), at(2))
+    made.captured("acme", "main", captured(3, 9, applied=6), at(3))
+    assert (channel(made, 3).fresh, channel(made, 3).reloading) == (False, ("employee",))
+    made.captured("acme", "main", captured(4, 9, applied=9), at(4))
+    assert (channel(made, 4).fresh, channel(made, 4).reloading) == (True, ())
+
+
 def test_a_stopped_company_is_not_ready_however_fresh_its_copy_is() -> None:
     made = fresh_board()
     made.stopped("acme", problem_of(CompanyStopped("A2004", "restored"), at(2)))
