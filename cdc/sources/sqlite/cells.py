@@ -240,35 +240,60 @@ def _bytes(column: Column, cells: Sequence[Stored]) -> list[Cell] | None:
 
 
 def _checked(column: Column, cells: Sequence[Stored]) -> list[Cell] | None:
-    """Texts with a canonical form; where they repeat, each is looked at once."""
-    plain = cast("Sequence[Cell]", cells)
-    distinct = set(plain)
-    if bad_cells(column, list(distinct) if len(distinct) * 2 < len(plain) else plain):
-        return None
-    return list(plain)
+    """Texts with a canonical form."""
+    plain = list(cast("Sequence[Cell]", cells))
+    return None if bad_cells(column, plain) else plain
+
+
+def _days(column: Column, cells: Sequence[Stored]) -> list[Cell] | None:
+    """Texts with a canonical form of which there are few: those seen before are remembered, within bounds."""
+    plain = list(cast("Sequence[Cell]", cells))
+    memo = _good(column.type, column.scale)
+    good = memo[0]
+    if not good.issuperset(plain):
+        new = set(plain).difference(good)
+        if bad_cells(column, list(new)):
+            return None
+        if len(good) + len(new) > _REMEMBERED:
+            memo[0] = good = {None}
+        good.update(new)
+    return plain if column.nullable or None not in plain else None
+
+
+@lru_cache(64)
+def _good(type_: Type, scale: int) -> list[set[Cell]]:
+    """One for all columns of that form; as `_memo`."""
+    return [{None}]
 
 
 def _decimals(column: Column, cells: Sequence[Stored]) -> list[Cell] | None:
     """Numbers of an ERP repeat (hours, rates, prices): texts of numbers seen before are remembered, within bounds."""
+    try:
+        result = list(map(_memo(column.precision, column.scale)[0].__getitem__, cells))
+    except KeyError:
+        return _new_decimals(column, cells)
+    return result if column.nullable or None not in result else None
+
+
+def _new_decimals(column: Column, cells: Sequence[Stored]) -> list[Cell] | None:
     distinct = set(cells)
     if None in distinct and not column.nullable:
         return None
     memo = _memo(column.precision, column.scale)
     texts = memo[0]
     new = list(distinct.difference(texts))
-    if new:
-        kinds = set(map(type, new))
-        if kinds == {str} and len(new) == len(distinct - {None}):
-            return _checked(column, cells)
-        if not kinds <= {int, float} or column.precision > EXACT_DIGITS:
-            return None
-        numbers = cast("list[float]", new)
-        written = _written(column, numbers)
-        if written is None:
-            return None
-        if len(texts) + len(new) > _REMEMBERED:
-            memo[0] = texts = {**_first_texts(column.scale), **{cell: texts[cell] for cell in distinct if cell in texts}}
-        texts.update(zip(numbers, written, strict=True))
+    kinds = set(map(type, new))
+    if kinds == {str} and len(new) == len(distinct - {None}):
+        return _checked(column, cells)
+    if not kinds <= {int, float} or column.precision > EXACT_DIGITS:
+        return None
+    numbers = cast("list[float]", new)
+    written = _written(column, numbers)
+    if written is None:
+        return None
+    if len(texts) + len(new) > _REMEMBERED:
+        memo[0] = texts = {None: None, **{cell: texts[cell] for cell in distinct if cell in texts}}
+    texts.update(zip(numbers, written, strict=True))
     return list(map(texts.__getitem__, cells))
 
 
@@ -317,7 +342,8 @@ _WHOLE: dict[Type, _Whole] = {
     Type.BOOL: _bools,
     Type.BYTES: _bytes,
     **dict.fromkeys(_TEXTS, _texts),
-    **dict.fromkeys((Type.DATE, Type.TIME, Type.DATETIME, Type.DATETIMEOFFSET, Type.GUID), _checked),
+    **dict.fromkeys((Type.DATE, Type.TIME), _days),
+    **dict.fromkeys((Type.DATETIME, Type.DATETIMEOFFSET, Type.GUID), _checked),
 }
 
 
