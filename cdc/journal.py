@@ -256,6 +256,22 @@ class Journal:
             self._writers.pop(channel, None)  # a window being written notices at its next transaction
             return state
 
+    def forget(self, channel: str) -> None:
+        """Drop a channel that is no longer declared, with everything of it: its frames would never be sent."""
+        with self._file.lock:
+            number = self._numbers.get(channel)
+            if number is None:
+                return
+            with self._commit("journal.forget") as db:
+                low = number << _SEQ_BITS
+                db.execute("DELETE FROM frame WHERE id > ? AND id < ?", (low, low + (1 << _SEQ_BITS)))
+                for table in ("span", "carried"):
+                    db.execute(f"DELETE FROM {table} WHERE channel = ?", (number,))
+                db.execute("DELETE FROM channel WHERE number = ?", (number,))
+            del self._numbers[channel], self._channels[channel]
+            self.restarts += 1
+            self._writers.pop(channel, None)
+
     # -- space ---------------------------------------------------------------------------------------------------------
 
     def used(self) -> int:

@@ -290,7 +290,10 @@ class _Talk:
 
 
 def _resume(journal: Journal, channels: Mapping[str, int], states: Mapping[str, ChannelState]) -> list[Stream]:
-    """Decides for each channel how it goes on, and makes the journal so."""
+    """Decides for each channel how it goes on, and makes the journal so. Channels that are no longer declared go."""
+    for kept in journal.channels():
+        if kept.channel not in channels:
+            journal.forget(kept.channel)
     return [_resume_channel(journal, name, states.get(name)) for name in channels]
 
 

@@ -315,6 +315,8 @@ class AgentConnection:
         if len(ready.streams) > MAX_CHANNELS:
             raise RemoteProtocolError("T1005", f"{len(ready.streams)} channels, where {MAX_CHANNELS} are allowed")
         await self._tenants.registry(lambda registry: registry.confirm(hello.company, grant.next_secret))
+        announced = {stream.channel for stream in ready.streams}
+        await tenant.write(lambda store: store.release(announced))
         for stream in ready.streams:
             name = stream.channel
             channel = _Channel(name, stream.journal_id, await tenant.write(_adopting(stream)))

@@ -6,7 +6,7 @@ fsync'd; only this folder contains SQL.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import NamedTuple, Protocol
 
 import msgspec
@@ -97,6 +97,13 @@ class CompanyStore(Protocol):
         """The agent continues with this journal id. The same id: nothing changes.
 
         Another: staged frames are discarded and staged = applied = next_seq - 1 for the new id; the position stays.
+        """
+        ...
+
+    def release(self, channels: Collection[str]) -> list[str]:
+        """The agent has these channels. Others are forgotten, their datasets detached; returns those that are so now.
+
+        Should such a channel come back, it begins from nothing.
         """
         ...
 

@@ -163,6 +163,12 @@ def times(db: sqlite3.Connection, channel: str) -> tuple[str, str]:
     return (found[0], found[1]) if found else ("", "")
 
 
+def owned_by(db: sqlite3.Connection, channel: str) -> list[str]:
+    """List the datasets of which a generation takes this channel's changes."""
+    sql = "SELECT DISTINCT dataset FROM _generation WHERE channel = ? ORDER BY dataset"
+    return [dataset for (dataset,) in db.execute(sql, (channel,))]
+
+
 def note_reloading(db: sqlite3.Connection, channel: str, reloading: list[str]) -> None:
     """Keep which datasets of the channel are incomplete or stale, as its last window says."""
     marks = ",".join("?" * len(reloading))

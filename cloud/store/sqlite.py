@@ -6,7 +6,7 @@ The views of the file, one a dataset, may be queried by anybody while the servic
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
 from sqlite3 import Connection
@@ -87,6 +87,17 @@ class SqliteStore:
         """See `CompanyStore.adopt`."""
         with self._file.write("store.adopt") as db:
             return staging.adopt(db, channel, journal_id, next_seq)
+
+    def release(self, channels: Collection[str]) -> list[str]:
+        """See `CompanyStore.release`."""
+        with self._file.read() as db:
+            gone = [name for name in staging.names(db) if name not in channels]
+        if not gone:
+            return []
+        with self._changing("store.release") as transaction:
+            detached = [dataset for name in gone for dataset in transaction.release(name)]
+            transaction.flush()
+        return detached
 
     def stage(self, channel: str, journal_id: bytes, frames: Sequence[Staged]) -> int:
         """See `CompanyStore.stage`. Raises RemoteProtocolError T1006 for frames that do not follow."""

@@ -26,6 +26,17 @@ def _checksums(db: sqlite3.Connection, channel: str) -> Iterator[int]:
     return (row[0] for row in rows)
 
 
+def names(db: sqlite3.Connection) -> list[str]:
+    """List all channels by name."""
+    return [name for (name,) in db.execute("SELECT name FROM _channel ORDER BY name")]
+
+
+def forget(db: sqlite3.Connection, channel: str) -> None:
+    """Remove a channel, and what of it is staged."""
+    db.execute("DELETE FROM _staging WHERE channel = ?", (channel,))
+    db.execute("DELETE FROM _channel WHERE name = ?", (channel,))
+
+
 def state(db: sqlite3.Connection, channel: str) -> ChannelState | None:
     """Return one channel."""
     row = db.execute(f"SELECT {_STATE} FROM _channel WHERE name = ?", (channel,)).fetchone()

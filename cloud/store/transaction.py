@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 
 from cloud.store import catalogue as cat
+from cloud.store import staging
 from cloud.store.base import WithheldRow
 from cloud.store.catalogue import Catalogue, Generation, Record
 from cloud.store.changeset import ChangeSet, Part
@@ -95,6 +96,16 @@ class StoreTransaction:
             record.detached, record.reloading = True, False
             record.applied_at, record.read_at = cat.times(self.db, channel)
         record.lost = [name for name in record.lost if name != channel]
+
+    def release(self, channel: str) -> list[str]:
+        """Forget a channel that the agent no longer has. Returns its datasets, which are detached now."""
+        datasets = cat.owned_by(self.db, channel)
+        for dataset in datasets:
+            record = self.record(dataset)
+            if record is not None:
+                self.detach(record, channel)
+        staging.forget(self.db, channel)
+        return datasets
 
     def swap_or_hold(self, record: Record) -> None:
         """Make the loaded generation the visible one, unless too much would go: then it waits for a person."""

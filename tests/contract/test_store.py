@@ -653,6 +653,7 @@ def test_keys_of_another_form_are_compared_by_number(loaded: Feeder) -> None:
 
 
 MOVED = Schema("people", "shop", "up", PEOPLE.columns)
+TAGS = Schema("tags", "shop", "up", PEOPLE.columns)
 
 
 def test_a_dataset_that_moves_belongs_to_its_old_channel_until_the_swap(store: CompanyStore, loaded: Feeder) -> None:
@@ -714,6 +715,35 @@ def test_detaching_ends_a_load_and_leaves_nothing_where_nothing_was_visible(hr: 
     hr.window(Detach("people"), Detach("never seen"))
     hr.load([person(2)], 2)
     assert names_of(hr.store) == {2: "P2"}
+
+
+def test_a_channel_that_the_agent_no_longer_has_leaves_its_datasets_detached(world: World, loaded: Feeder) -> None:
+    shop = Feeder(loaded.store, "shop")
+    assert loaded.store.release({"hr", "shop"}) == []
+    shop.load([person(1)], 1, TAGS)
+    shop.stage(batch([person(2)], 0, TAGS))
+    assert loaded.store.release({"hr"}) == ["tags"]
+    assert (state_of(loaded.store), state_of(loaded.store, "tags")) == ("live", "detached")
+    store = world.reopen()
+    assert [c.channel for c in store.channels()] == ["hr"]
+    assert store.release({"hr"}) == []
+
+
+def test_a_channel_that_comes_back_begins_from_nothing(loaded: Feeder) -> None:
+    assert loaded.store.release(set()) == ["people"]
+    again = Feeder(loaded.store, "hr")
+    assert [(c.applied, c.position) for c in loaded.store.channels()] == [(0, b"")]
+    assert refused(again, batch([person(1)])) == "T1005"
+    again.load([person(1, "new")], 2)
+    assert (state_of(loaded.store), loaded.store.channels()[0].applied) == ("held", again.seq)
+    assert loaded.store.approve("people")
+    assert names_of(loaded.store) == {1: "new"}
+
+
+def test_a_load_of_a_channel_that_is_gone_ends(hr: Feeder) -> None:
+    hr.window(PEOPLE, LoadBegin("people", schema_id(PEOPLE), 1), batch([person(1)], 1))
+    assert hr.store.release(set()) == ["people"]
+    assert (hr.store.datasets(), hr.store.channels()) == ([], [])
 
 
 # -- the feed ----------------------------------------------------------------------------------------------------------------

@@ -15,12 +15,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.one_process import Killed, World, lived, small_buffers
+from tests.support.one_process import Killed, World, company_of, lived, small_buffers
+from tests.support.sim_erp import DATASETS
 from tests.support.virtual import run_virtually
 
 ROOT = Path(__file__).resolve().parents[2]
 FULL = os.environ.get("CDC_TEST_SIZE") == "full"
 EACH = 1_000 if FULL else 2  # of a step's occurrences, those at which a process is ended; spread over the course
+RETENTION = 20.0  # seconds
 LITERAL = re.compile(r'\b_?(?:durable|commit|transaction|write|changing)\(\s*"([a-z_]+\.[a-z_]+)"')
 
 EXEMPT = {
@@ -51,7 +53,7 @@ def literals() -> set[str]:
 
 
 async def course(world: World) -> None:
-    """A full read by pages, changes, a read of everything anew, a window too large, a rebuilt table, clean-ups, a restart."""
+    """A full read by pages, changes, all of it anew, too large a window, a rebuilt table, clean-ups, a channel less."""
     for _ in range(30):
         world.erp.work()
     world.erp.bulk(60)
@@ -69,15 +71,16 @@ async def course(world: World) -> None:
     world.erp.work()
     await world.converge()
     await asyncio.sleep(40)  # two clean-ups
-    if world.agent.alive:
-        await world.agent.stop()
+    await world.agent.replace(company_of(world.erp.path, DATASETS[:2], retention=RETENTION))  # a channel is gone
     world.erp.work()
-    await world.up(world.agent)
+    await world.converge()
+    await world.agent.replace(company_of(world.erp.path, DATASETS, retention=RETENTION))
+    world.erp.work()
     await world.converge()
 
 
 def begun(folder: Path) -> World:
-    return World(folder, 7, retention=20.0)
+    return World(folder, 7, retention=RETENTION)
 
 
 def run(world: World, kill: tuple[int, bool] | None) -> list[str]:

@@ -39,7 +39,7 @@ from tests.support.virtual import MemoryLink, VirtualClock
 from transport.client import Unreachable
 from transport.errors import TransportError
 from transport.frames import KIB, ChannelState
-from transport.runtime import Link, Runtime
+from transport.runtime import Link, Runtime, unwatched
 
 T = TypeVar("T")
 COMPANY = "acme"
@@ -185,6 +185,11 @@ class Cloud(Side):
             self.world.check_copy(store, state.channel)
         return store
 
+    async def open(self) -> None:
+        """Opens the company's copy, which otherwise waits for the first agent."""
+        assert self.tenants is not None
+        await self.tenants.tenant(COMPANY)
+
     def accept(self, link: FaultyLink) -> None:
         self.links.append(link)
         task = asyncio.create_task(self._serve(link), name="cloud.connection")
@@ -313,9 +318,10 @@ class Agent(Side):
 
     async def replace(self, company: Company) -> None:
         """As a reload of the configuration does."""
-        await self.stop()
         self.world.company = company
-        await self.start()
+        if self.alive:
+            await self.stop()
+        await self.world.up(self)
 
     # -- a person at the agent -------------------------------------------------------------------------------------------
 
@@ -392,7 +398,9 @@ class World:
         """A new code, used at once; no connection is needed."""
         key = Ed25519PrivateKey.from_private_bytes(self.random.randbytes(32))
         installation = self.random.randbytes(16)
-        registry = self.cloud.registry()
+        self.cloud.folder.mkdir(exist_ok=True)
+        runtime = msgspec.structs.replace(self.cloud.runtime, durable=unwatched)
+        registry = Registry(self.cloud.folder / "cloud.db", runtime)
         try:
             if registry.company(COMPANY) is None:
                 registry.add_company(COMPANY)
@@ -402,7 +410,7 @@ class World:
             registry.close()
         self.agent.journal.parent.mkdir(parents=True, exist_ok=True)
         identity = Identity(installation, b"", 0, key.private_bytes_raw(), CLOUD.url, COMPANY)
-        IdentityFile(self.agent.journal.with_suffix(".identity"), self.agent.runtime.durable).save(identity)
+        IdentityFile(self.agent.journal.with_suffix(".identity"), unwatched).save(identity)
 
     async def start(self) -> None:
         await self.cloud.start()
@@ -630,6 +638,7 @@ class World:
             and all(self.erp.knows(positions[c]) and not positions[c].loads for c in channels)
             and names <= states.keys()
             and all(states[name] == "live" for name in names)
+            and all(self.erp.settled(name) for name in names)
         )
 
     async def converge(self, seconds: float = 300.0, *, person: bool = True) -> float:

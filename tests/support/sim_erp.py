@@ -90,6 +90,11 @@ class SimErp:
         found = self.db.execute("SELECT 1 FROM _cdc_witness WHERE nonce = ?", (position.nonce,)).fetchone()
         return found is not None and position.version == self.version
 
+    def settled(self, dataset: str) -> bool:
+        """Whether its rows now are those of its version: nothing was written without triggers, or it was seen since."""
+        states = self.histories[-1][dataset]
+        return [rows for v, rows in states if v == states[-1][0]] == [states[-1][1]] and self.version >= states[-1][0]
+
     def at(self, dataset: str, position: Position) -> list[Rows]:
         """What the dataset may have been there: one state, unless it was written to without triggers."""
         states = self._history_of[position.nonce][dataset]
@@ -99,7 +104,7 @@ class SimErp:
     def went_back(self) -> None:
         """The file was put back to an earlier copy of it."""
         version = self.version
-        self.histories.append({d: [s for s in states if s[0] <= version] for d, states in self.histories[-1].items()})
+        self.histories.append({d: [s for s in states if s[0] < version] for d, states in self.histories[-1].items()})
         self.note()
 
     # -- what people do --------------------------------------------------------------------------------------------------

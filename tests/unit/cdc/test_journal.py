@@ -248,6 +248,27 @@ def test_settings_are_removed_with_the_window_that_settles_them(journal: Journal
     assert journal.get("other") == b"new"
 
 
+def test_a_channel_that_is_forgotten_leaves_nothing_and_its_room(path: Path, journal: Journal) -> None:
+    put(journal, "hr", "a")
+    before = journal.room("hr")
+    put(journal, "shop", "b", "c")
+    open_window = journal.window("shop")
+    open_window.append(Detach("d"))
+    journal.forget("shop")
+    journal.forget("never there")
+    assert (journal.channel("shop"), journal.room("hr")) == (None, before)
+    with pytest.raises(Transient, match="A2403"):
+        open_window.complete(b"p")
+    journal.close()
+    again = make(path)
+    again.open()
+    assert [c.channel for c in again.channels()] == ["hr"]
+    assert len(again.read("hr", 0, MIB, 10)) == 1
+    put(again, "shop", "e")
+    assert [s.seq for s in again.read("shop", 0, MIB, 10)] == [1]
+    again.close()
+
+
 def test_a_full_journal_refuses_and_takes_again_when_there_is_room(path: Path) -> None:
     journal = make(path, limit=4 * MIB, reserve=MIB)
     journal.open()
