@@ -44,7 +44,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(argv)
     verb: Callable[[argparse.Namespace], int] = options.verb
     try:
-        return verb(options)
+        status = verb(options)
+        sys.stdout.flush()  # here, where a closed pipe is expected, and not at the interpreter's end
+        return status
     except ConfigError as error:
         for problem in error.problems:
             _complain(problem)
