@@ -44,9 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(argv)
     verb: Callable[[argparse.Namespace], int] = options.verb
     try:
-        status = verb(options)
-        sys.stdout.flush()  # here, where a closed pipe is expected, and not at the interpreter's end
-        return status
+        return _carried_out(verb, options)
     except ConfigError as error:
         for problem in error.problems:
             _complain(problem)
@@ -59,6 +57,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return ExitStatus.FAILED
     except KeyboardInterrupt:
         return 130
+
+
+def _carried_out(verb: Callable[[argparse.Namespace], int], options: argparse.Namespace) -> int:
+    status = verb(options)
+    sys.stdout.flush()  # here, where a closed pipe is expected, and not at the interpreter's end
+    return status
 
 
 def _parser() -> argparse.ArgumentParser:
