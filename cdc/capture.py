@@ -22,8 +22,18 @@ from cdc.model import Dataset, Description
 from cdc.sources.base import Pulse, Source
 from cdc.status import Captured, LoadProgress, Phase, Problem
 from cdc.validity import Problem as Why
-from cdc.validity import Reason
-from cdc.window_cycle import Batchers, CaptureSettings, NeedsRepair, Order, Tools, Window, WindowCycle, decoded
+from cdc.validity import Reason, moved
+from cdc.window_cycle import (
+    Batchers,
+    CaptureSettings,
+    NeedsRepair,
+    Order,
+    Tools,
+    Window,
+    WindowCycle,
+    begun_loads,
+    decoded,
+)
 from cdc.windows import Declared, offenders
 from transport.runtime import Executor, Runtime
 
@@ -199,8 +209,10 @@ class Capture:
         if full_check:
             memory.ailing, memory.described, memory.look = {}, None, False
         values = await self._tools.executor.run(lambda: (journal.get(next_full(self.channel)), journal.get(ACCEPTED)))
+        begun = await self._tools.executor.run(lambda: begun_loads(journal))
         asked, settle = self._asked(values[0], seen.declared)
         position = decoded(state.position)
+        asked |= moved(position, self.channel, begun)
         while True:
             order = Order(
                 declared=seen.declared,
@@ -212,6 +224,7 @@ class Capture:
                 asked=asked,
                 settle=settle,
                 accepted=values[1] or b"",
+                floor=max((load.generation for load in begun.values()), default=0),
                 may_repair=self._tools.runtime.clock.monotonic() - memory.repaired >= self._tools.settings.check,
                 empty_due=self._empty_due(),
                 all_positions=full_check,

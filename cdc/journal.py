@@ -144,6 +144,12 @@ class Journal:
             else:
                 db.execute("INSERT OR REPLACE INTO setting VALUES(?, ?)", (key, value))
 
+    def settings(self, prefix: str) -> dict[str, bytes]:
+        """Return the settings whose keys begin so, by the rest of the key."""
+        with self._file.lock, self._file.errors():
+            sql = "SELECT substr(key, ?1), value FROM setting WHERE substr(key, 1, ?1 - 1) = ?2"
+            return dict(self._file.connection.execute(sql, (len(prefix) + 1, prefix)).fetchall())
+
     # -- channels ------------------------------------------------------------------------------------------------------
 
     def channels(self) -> list[JournalChannel]:
@@ -340,9 +346,14 @@ class Journal:
                 self._insert(db, writer.channel, frames)
 
     def complete(
-        self, writer: WindowWriter, frames: Sequence[Stored], position: bytes, settle: Mapping[str, bytes]
+        self,
+        writer: WindowWriter,
+        frames: Sequence[Stored],
+        position: bytes,
+        settle: Mapping[str, bytes],
+        notes: Mapping[str, bytes],
     ) -> JournalChannel:
-        """End a window: its last frames, its schemas and its position become durable in one transaction."""
+        """End a window: its last frames, its schemas, its position and settings become durable in one transaction."""
         with self._file.lock:
             self._check(writer)
             state, number = self._channels[writer.channel], self._numbers[writer.channel]  # acks may have come meanwhile
@@ -353,6 +364,7 @@ class Journal:
                 db.execute("INSERT INTO span VALUES(?, ?, ?, ?)", (number, last, position, writer.size))
                 db.executemany("INSERT INTO carried VALUES(?, ?)", [(number, id_) for id_ in writer.new_schemas])
                 db.executemany("DELETE FROM setting WHERE key = ? AND value = ?", list(settle.items()))
+                db.executemany("INSERT OR REPLACE INTO setting VALUES(?, ?)", list(notes.items()))
                 self._save(db, new)
             self._channels[writer.channel] = new
             del self._writers[writer.channel]
@@ -428,9 +440,14 @@ class WindowWriter:
             self._buffer.clear()
             self._buffered = 0
 
-    def complete(self, position: bytes, settle: Mapping[str, bytes] | None = None) -> JournalChannel:
-        """Make the window durable with the position it reaches; settings that still have the values in `settle` go with it."""
-        return self._journal.complete(self, self._buffer, position, settle or {})
+    def complete(
+        self, position: bytes, settle: Mapping[str, bytes] | None = None, notes: Mapping[str, bytes] | None = None
+    ) -> JournalChannel:
+        """Make the window durable with the position it reaches.
+
+        With it go settings that still have the values in `settle`, and come those in `notes`.
+        """
+        return self._journal.complete(self, self._buffer, position, settle or {}, notes or {})
 
     def abandon(self) -> None:
         """Discard it; idempotent, nothing after `complete`."""

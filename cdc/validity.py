@@ -27,6 +27,7 @@ class Reason(enum.StrEnum):
     UNPROVEN = "unproven"  # the witness log does not reach back to the position
     INCARNATION = "incarnation"  # a person said that another history is the real one
     WINDOW = "window"  # its changes outgrew a window
+    MOVED = "moved"  # another channel has read it as a whole since
     ASKED = "asked"  # by a person or a schedule; what is visible stays current meanwhile
 
 
@@ -80,6 +81,23 @@ def judge(
         else:
             verdict.keep.append(name)
     return verdict
+
+
+class BegunLoad(NamedTuple):
+    """The last load of a dataset that was begun."""
+
+    channel: str
+    generation: int
+
+
+def moved(position: Position | None, channel: str, begun: Mapping[str, BegunLoad]) -> dict[str, Reason]:
+    """Find datasets that came back to a channel which never captured that they had left it.
+
+    Its baseline is no longer the copy's: the other channel's load takes, or took, the place of it.
+    """
+    marks = {mark.dataset: mark.generation for mark in position.tables} if position else {}
+    elsewhere = {name: load.generation for name, load in begun.items() if load.channel != channel}
+    return {name: Reason.MOVED for name, generation in marks.items() if elsewhere.get(name, 0) > generation}
 
 
 def settled(mark: TableMark | None, load: LoadMark | None) -> bool:

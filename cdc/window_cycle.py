@@ -14,15 +14,21 @@ from cdc.intake import Intake
 from cdc.journal import Journal, WindowWriter
 from cdc.model import Dataset, Description, Facts, LoadMark, Position
 from cdc.sources.base import ROWS_PER_READ, Page, Reader, Source
-from cdc.validity import Problem, Reason, Verdict, judge
+from cdc.validity import BegunLoad, Problem, Reason, Verdict, judge
 from cdc.windows import Declared, Plan, plan, without
 from transport.frames import BATCH_TARGET, MAX_ROW, MIB, Detach, LoadEnd, Schema, StreamMessage, WindowEnd
 from transport.runtime import Executor, Runtime
 
 Batchers: TypeAlias = dict[str, tuple[Schema, Batcher]]
 
+BEGUN = "load:"  # and a dataset's name: the journal's setting that has its last load
 FIRST_PAGE = 500  # rows, before anything is known of their size
 PORTION = 2 * MIB  # encoded bytes read at once
+
+
+def begun_loads(journal: Journal) -> dict[str, BegunLoad]:
+    """Return the last load of each dataset, whichever channel began it."""
+    return {name: msgspec.msgpack.decode(value, type=BegunLoad) for name, value in journal.settings(BEGUN).items()}
 
 
 class CaptureSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,6 +68,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     asked: Mapping[str, Reason]
     settle: Mapping[str, bytes]  # settings of the journal that it settles
     accepted: bytes  # incarnation a person declared to be the real one
+    floor: int  # generation of the last load that any channel began
     may_repair: bool  # tables that are not tracked: raise NeedsRepair
     empty_due: bool  # a version that moved is worth a window without rows
     all_positions: bool  # look at every channel's position for what the witness log may forget
@@ -156,7 +163,7 @@ class WindowCycle:
 
     def _planned(self, verdict: Verdict, facts: Facts) -> Plan:
         order = self._order
-        floor = int(self._tools.runtime.clock.now().timestamp() * 1000)
+        floor = max(order.floor, int(self._tools.runtime.clock.now().timestamp() * 1000))
         return plan(order.position, verdict, facts, order.descriptions, floor=floor, once=order.declared.once())
 
     async def _announce(self, intake: Intake) -> None:
@@ -247,7 +254,9 @@ class WindowCycle:
         start = old.version if old is not None and old.incarnation == facts.incarnation else facts.version
         end = WindowEnd(encoded, start, facts.version, intake.rows, _written(read_at), self._plan.stale())
         await intake.say(end)
-        await tools.executor.run(lambda: writer.complete(encoded, order.settle))
+        begun = {begin.dataset: BegunLoad(tools.channel, begin.generation) for begin in self._plan.begins}
+        notes = {BEGUN + name: msgspec.msgpack.encode(load) for name, load in begun.items()}
+        await tools.executor.run(lambda: writer.complete(encoded, order.settle, notes))
 
     def _keep_from(self, facts: Facts) -> int:
         """Return the lowest version whose mark may be asked for again: any channel's, in the journal or in the cloud."""

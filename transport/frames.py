@@ -239,7 +239,7 @@ class LoadBegin(msgspec.Struct, array_like=True, frozen=True):
 
     dataset: str
     schema_id: bytes
-    generation: int  # grows within the dataset
+    generation: int  # grows within the dataset, whichever channel reads it
     reason: str = ""  # a code: why it is read
 
 

@@ -48,6 +48,11 @@ class Record(msgspec.Struct):
         """One or two: the visible one first."""
         return [g for g in (self.visible, self.loading) if g is not None]
 
+    def is_outdated(self, channel: str, generation: int) -> bool:
+        """Whether the dataset has gone on in another channel since the agent began that load: channels wait for no other."""
+        given_up = self.visible if self.detached else None
+        return any(g.channel != channel and g.generation >= generation for g in self.generations() if g is not given_up)
+
     def state(self) -> str:
         """How applications see it; see DatasetState."""
         if self.loading is not None and self.loading.held:

@@ -80,6 +80,10 @@ class StoreTransaction:
         record.loading = Generation(record.name, record.last_number, channel, generation, schema_id)
         self._table(record.loading).create(self.db)
 
+    def ignore(self, record: Record, channel: str) -> None:
+        """Note that what this channel still sends of the dataset is out of date."""
+        _disown(record, channel, "")
+
     def discard(self, record: Record, new_owner: str = "") -> None:
         """Drop the generation that is being loaded or held, if there is one."""
         if record.loading is None:

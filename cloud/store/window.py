@@ -59,6 +59,9 @@ class Window:
     def _load_begin(self, begin: LoadBegin) -> None:
         self._known_schema(begin.schema_id, begin.dataset)
         record = self._transaction.record(begin.dataset) or self._transaction.new_record(begin.dataset)
+        if record.is_outdated(self._channel, begin.generation):
+            self._transaction.ignore(record, self._channel)
+            return
         if begin.dataset in self._ending:
             self._ending.remove(begin.dataset)
         self._transaction.begin_load(record, self._channel, begin.generation, begin.schema_id)

@@ -658,33 +658,58 @@ TAGS = Schema("tags", "shop", "up", PEOPLE.columns)
 
 def test_a_dataset_that_moves_belongs_to_its_old_channel_until_the_swap(store: CompanyStore, loaded: Feeder) -> None:
     shop = Feeder(store, "shop")
-    shop.window(MOVED, LoadBegin("people", schema_id(MOVED), 1), batch([person(i, "moved") for i in range(1, 20)], 1, MOVED))
+    shop.window(MOVED, LoadBegin("people", schema_id(MOVED), 2), batch([person(i, "moved") for i in range(1, 20)], 2, MOVED))
     loaded.window(batch([person(1, "from hr")]))
     shop.window(batch([person(2, "from shop"), person(20)], 0, MOVED))
     assert (names_of(store)[1], names_of(store)[2], store.datasets()[0].channel) == ("from hr", "P2", "hr")
-    shop.window(LoadEnd("people", 1, 20))
+    shop.window(LoadEnd("people", 2, 20))
     assert (names_of(store)[1], names_of(store)[2], store.datasets()[0].channel) == ("moved", "from shop", "shop")
 
 
 def test_frames_that_the_old_channel_still_sends_change_nothing(store: CompanyStore, loaded: Feeder) -> None:
     loaded.window(LoadBegin("people", schema_id(PEOPLE), 2), batch([person(1)], 2))
     shop = Feeder(store, "shop")
-    shop.load([person(i, "moved") for i in range(1, 21)], 1, MOVED)
+    shop.load([person(i, "moved") for i in range(1, 21)], 3, MOVED)
     loaded.window(batch([person(1, "late")]), batch([person(2, "late")], 2), LoadEnd("people", 2, 2))
     loaded.window(Detach("people"))
     assert set(names_of(store).values()) == {"moved"}
     assert state_of(store) == "live"
 
 
+@pytest.mark.parametrize("visible", [True, False])
+def test_a_load_that_the_old_channel_began_before_changes_nothing(
+    store: CompanyStore, loaded: Feeder, *, visible: bool
+) -> None:
+    """Its frames waited for longer than those of the new channel."""
+    shop = Feeder(store, "shop")
+    rows = [person(i, "moved") for i in range(1, 21)]
+    shop.window(MOVED, LoadBegin("people", schema_id(MOVED), 3), batch(rows, 3, MOVED))
+    if visible:
+        shop.window(LoadEnd("people", 3, 20))
+    loaded.window(LoadBegin("people", schema_id(PEOPLE), 2), batch([person(1, "late")], 2))
+    loaded.window(batch([person(2, "late")]), batch([person(3, "late")], 2), LoadEnd("people", 2, 2))
+    loaded.window(Detach("people"))
+    if not visible:
+        shop.window(LoadEnd("people", 3, 20))
+    assert set(names_of(store).values()) == {"moved"}
+    assert (state_of(store), store.datasets()[0].channel) == ("live", "shop")
+
+
+def test_a_load_of_any_number_follows_a_farewell(store: CompanyStore, loaded: Feeder) -> None:
+    loaded.window(Detach("people"))
+    Feeder(store, "shop").load([person(i, "moved") for i in range(1, 21)], 1, MOVED)
+    assert (state_of(store), set(names_of(store).values())) == ("live", {"moved"})
+
+
 def test_after_its_farewell_the_old_channel_may_not_send_more(store: CompanyStore, loaded: Feeder) -> None:
-    Feeder(store, "shop").load([person(i) for i in range(1, 21)], 1, MOVED)
+    Feeder(store, "shop").load([person(i) for i in range(1, 21)], 2, MOVED)
     loaded.window(Detach("people"))
     assert refused(loaded, batch([person(1)])) == "T1005"
 
 
 def test_a_dataset_can_come_back(store: CompanyStore, loaded: Feeder) -> None:
-    Feeder(store, "shop").load([person(i, "moved") for i in range(1, 21)], 1, MOVED)
-    loaded.load([person(i, "back") for i in range(1, 21)], 2)
+    Feeder(store, "shop").load([person(i, "moved") for i in range(1, 21)], 2, MOVED)
+    loaded.load([person(i, "back") for i in range(1, 21)], 3)
     loaded.window(batch([person(1, "mine")]))
     assert (names_of(store)[1], names_of(store)[2], store.datasets()[0].channel) == ("mine", "back", "hr")
 

@@ -414,6 +414,32 @@ def test_a_dataset_moved_to_another_channel_is_read_there_anew(tmp_path: Path, c
     life(tmp_path, course)
 
 
+@pytest.mark.parametrize("back", [False, True], ids=["moved", "moved and back"])
+@pytest.mark.parametrize("name", ["lines", "photos"])
+def test_a_dataset_moved_while_the_cloud_is_away_is_current_afterwards(tmp_path: Path, name: str, *, back: bool) -> None:
+    """Frames of both channels have waited, and no channel waits for the other: an older load may arrive after a newer one."""
+
+    async def course(world: World) -> None:
+        await world.cloud.stop()
+        await world.agent.full()
+        world.erp.work()
+        await asyncio.sleep(5)
+        to = {"lines": "binary", "photos": "hr"}[name]
+        await world.agent.replace(with_datasets(world, *moved(name, to)))
+        world.erp.work()
+        await asyncio.sleep(5)
+        if back:
+            await world.agent.replace(with_datasets(world, *DATASETS))
+            world.erp.work()
+            await asyncio.sleep(5)
+        await world.cloud.start()
+        await world.converge()
+        world.erp.work()
+        await world.converge()
+
+    life(tmp_path, course)
+
+
 def test_a_channel_whose_only_dataset_moves_away_is_given_up(tmp_path: Path) -> None:
     async def course(world: World) -> None:
         await world.agent.replace(with_datasets(world, *moved("photos", "hr")))

@@ -8,13 +8,32 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from tests.support.one_process import Killed, Side, World, lived, small_buffers
-from tests.support.sim_erp import TABLES
+import msgspec
+
+from cdc.model import Dataset
+from tests.support.one_process import Killed, Side, World, company_of, lived, small_buffers
+from tests.support.sim_erp import DATASETS, TABLES
 from tests.support.virtual import run_virtually
 
 CLEAN_UP = 15.0  # seconds between two clean-ups of change records
 RETENTION = 25.0
 QUIET = 400.0  # seconds after the last fault within which everything is equal
+
+
+def _moved(**channels: str) -> list[Dataset]:
+    return [msgspec.structs.replace(d, channel=channels.get(d.name, d.channel)) for d in DATASETS]
+
+
+CONFIGURATIONS = (
+    DATASETS,
+    DATASETS,
+    DATASETS[1:],
+    DATASETS[:2],
+    _moved(lines="binary"),
+    _moved(photos="hr"),
+    _moved(people="binary", photos="hr"),
+    _moved(lines="new"),
+)
 
 
 class RandomLife:
@@ -151,6 +170,13 @@ class RandomLife:
         if self.random.random() < 0.7:
             world.erp.work()
 
+    async def configure(self) -> None:
+        """Datasets and channels come, go and move."""
+        agent = self.world.agent
+        if agent.alive:
+            chosen = self.random.choice(CONFIGURATIONS)
+            await agent.replace(company_of(self.world.erp.path, chosen, retention=RETENTION))
+
     async def person(self) -> None:
         await self.world.act()
 
@@ -183,6 +209,7 @@ ACTS: dict[Callable[[RandomLife], Awaitable[Any]], int] = {
     RandomLife.restore_cloud: 1,
     RandomLife.restore_erp: 1,
     RandomLife.person: 2,
+    RandomLife.configure: 3,
     RandomLife.lose: 1,
 }
 

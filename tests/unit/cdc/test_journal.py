@@ -248,6 +248,17 @@ def test_settings_are_removed_with_the_window_that_settles_them(journal: Journal
     assert journal.get("other") == b"new"
 
 
+def test_settings_come_with_the_window_that_notes_them(journal: Journal) -> None:
+    journal.put("load:a", b"old")
+    with journal.window("hr") as window:
+        window.append(Detach("x"))
+        window.complete(b"p", notes={"load:a": b"1", "load:b": b"2", "loaf:c": b"3"})
+    assert journal.settings("load:") == {"a": b"1", "b": b"2"}
+    with journal.window("hr") as window:
+        window.append(Detach("x"))
+    assert journal.settings("load:") == {"a": b"1", "b": b"2"}
+
+
 def test_a_channel_that_is_forgotten_leaves_nothing_and_its_room(path: Path, journal: Journal) -> None:
     put(journal, "hr", "a")
     before = journal.room("hr")

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from cdc.model import Description, Facts, LoadMark, Position, TableMark, TableState, Witness
-from cdc.validity import Reason, Verdict, judge, lapsed
+from cdc.validity import BegunLoad, Reason, Verdict, judge, lapsed, moved
 from transport.frames import Column, Schema, Type
 
 SCHEMA = Schema("a", "hr", "up", [Column("id", Type.INT, nullable=False, key=1)])
@@ -129,3 +129,10 @@ def test_a_dataset_sent_once_is_left_alone_afterwards_but_finishes_its_load() ->
     assert judge(position(), changed, [found()], once=["a"], asked={"a": Reason.ASKED}).keep == ["a"]
     loading = position(loads=(LoadMark("a", 7, b"", 0, "new"),))
     assert judge(loading, changed, [found()], once=["a"]).load == {"a": Reason.HISTORY}
+
+
+def test_a_baseline_is_given_up_once_another_channel_has_read_the_dataset() -> None:
+    here = position(*(mark(name) for name in "abc"))
+    begun = {"a": BegunLoad("hr", 9), "b": BegunLoad("shop", 9), "c": BegunLoad("shop", 6), "other": BegunLoad("shop", 9)}
+    assert moved(here, "hr", begun) == {"b": Reason.MOVED}
+    assert moved(None, "hr", begun) == {}
