@@ -6,8 +6,9 @@ import asyncio
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from aiohttp import web
 
@@ -16,7 +17,7 @@ from transport.client import connect, tls_context
 from transport.codec import decode_frame
 from transport.frames import STREAM_PATH
 
-BURST = 32  # envelopes between two answers, so that both ends work at the same time
+T = TypeVar("T")
 
 
 def send(folder: Path, envelopes: Sequence[bytes]) -> tuple[float, float]:
@@ -79,7 +80,7 @@ async def _receive(folder: Path, count: int) -> None:
     await runner.cleanup()
 
 
-def _run(main):  # type: ignore[no-untyped-def]
+def _run(main: Coroutine[None, None, T]) -> T:
     import uvloop
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

@@ -7,10 +7,9 @@ stage runs only while it works.
 from __future__ import annotations
 
 import asyncio
-import itertools
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, closing
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, closing, contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -20,15 +19,17 @@ from bench.report import Measured
 from cdc.batching import Batcher
 from cdc.journal import Journal, Stored
 from cdc.model import Dataset
-from cdc.sources.base import Page
+from cdc.sources.base import ROWS_PER_READ, Page
 from cdc.sources.sqlite.source import SqliteSource
+from cdc.uplink import TURN_BYTES, TURN_FRAMES
+from cloud.ingest import decode_stream
 from cloud.store.base import Staged
 from cloud.store.sqlite import SqliteStore
-from transport.codec import KINDS, decode_body, decode_frame, raw_body, schema_id, seal
-from transport.frames import Batch, LoadBegin, LoadEnd, Schema, StreamMessage, WindowEnd
-from transport.machine import system_runtime
+from transport.codec import schema_id, seal
+from transport.frames import Batch, Kind, LoadBegin, LoadEnd, Schema, StreamMessage, WindowEnd
+from transport.machine import calm_collector, system_runtime
 
-PAGE_ROWS = 20_000  # the agent's default
+WINDOW_ROWS = 20_000  # the agent's default
 CHANNEL, DATASET = "hr", data.TABLE.lower()
 NAMES = ("read", "encode", "compress", "journal", "send", "decode", "write")
 T = TypeVar("T")
@@ -47,75 +48,90 @@ class Clocks:
         self.add(stage, time.perf_counter() - wall, time.process_time() - cpu)
         return result
 
+    @contextmanager
+    def inside(self, stage: str, within: str) -> Iterator[None]:
+        """The block is that stage's work, but for what `within` takes meanwhile."""
+        wall, cpu, other = time.perf_counter(), time.process_time(), self._spent[within]
+        yield
+        now = self._spent[within]
+        self.add(stage, time.perf_counter() - wall - (now[0] - other[0]), time.process_time() - cpu - (now[1] - other[1]))
+
     def add(self, stage: str, wall: float, cpu: float) -> None:
         """Seconds more."""
         before = self._spent[stage]
         self._spent[stage] = (before[0] + wall, before[1] + cpu)
 
     def measured(self, rows: int) -> list[Measured]:
-        """In the order a row takes."""
+        """In the order a row takes. The journal's writer seals, so that time was counted in two stages."""
+        wall, cpu = (taken - sealing for taken, sealing in zip(self._spent["journal"], self._spent["compress"], strict=True))
+        self._spent["journal"] = wall, cpu
         return [Measured(name, rows, *self._spent[name]) for name in NAMES]
 
 
 class Line:
-    """Everything between the source's pages and the cloud's file, in one thread."""
+    """Everything between the source's pages and the cloud's file but the link, in one thread."""
 
     def __init__(self, folder: Path, schema: Schema, clocks: Clocks) -> None:
         runtime = system_runtime()
-        self.envelopes: list[bytes] = []  # of all batches
+        self.envelopes: list[bytes] = []
         self._clocks = clocks
-        self._schema = schema
         self._batcher = Batcher(schema)
         self._journal = Journal(folder / "journal.db", limit=1 << 30, reserve=1 << 20, new_id=runtime.new_id)
         self._journal.open()
         self._id = self._journal.restart(CHANNEL, b"").journal_id
         self._store = SqliteStore(folder / "copy.db", runtime)
         self._store.adopt(CHANNEL, self._id, 1)
-        self._seq = itertools.count(1)
-        self._first: list[StreamMessage] = [schema, LoadBegin(DATASET, schema_id(schema), 1)]
+        self._writer = self._journal.window(CHANNEL)
+        self._writer.append(schema)
+        self._writer.append(LoadBegin(DATASET, schema_id(schema), 1))
 
     def close(self) -> None:
         """Journal and copy."""
         self._journal.close()
         self._store.close()
 
-    def page(self, page: Page) -> None:
-        """A window with this page, through every stage but reading and the link."""
-        time_, rows = self._clocks.time, page.rows
-        raws = time_("encode", lambda: [p.raw for batch in page.batches for p in self._batcher.pieces(batch)])
-        before = [self._sealed(message) for message in self._first]
-        self._first = []
-        batches = time_("compress", lambda: [Stored(seq := next(self._seq), self._seal(raw, seq)) for raw in raws])
-        ends = [LoadEnd(DATASET, 1, rows)] if page.done else []
-        after = [self._sealed(message) for message in (*ends, WindowEnd(b"p", 0, 1, rows, ""))]
-        frames = [*before, *batches, *after]
-        time_("journal", lambda: self._keep(frames))
-        messages = {seq: time_("decode", lambda e=envelope: decode_body(decode_frame(e))) for seq, envelope in frames}  # type: ignore[misc]
+    def rows(self, batches: Sequence[Batch]) -> None:
+        """Encoded, compressed and into the open window."""
+        raws = self._clocks.time("encode", lambda: [p.raw for batch in batches for p in self._batcher.pieces(batch)])
+        self._clocks.time(
+            "compress", lambda: [seal(raw, Kind.BATCH, channel=CHANNEL, journal_id=self._id, seq=1) for raw in raws]
+        )
+        self._clocks.time("journal", lambda: self._append(raws))
+
+    def _append(self, raws: Sequence[bytes]) -> None:
+        for raw in raws:
+            self._writer.append_raw(Kind.BATCH, raw)
+
+    def end(self, *, last: bool) -> None:
+        """The window is complete in the journal, is read for the link, applied to the copy, and trimmed."""
+        if last:
+            self._writer.append(LoadEnd(DATASET, 1, 0))
+        self._writer.append(WindowEnd(b"p", 0, 1, 0, ""))
+        frames = self._clocks.time("journal", self._completed)
         tail = [Staged(seq, 0, envelope) for seq, envelope in frames]
-        decoded = iter(messages.values())
-        time_("write", lambda: self._store.apply(CHANNEL, self._id, tail, lambda _: next(decoded), lambda _: None))  # type: ignore[arg-type,return-value]
-        self.envelopes += [envelope for _, envelope in batches]
+        with self._clocks.inside("write", "decode"):
+            self._store.apply(CHANNEL, self._id, tail, self._decoded, lambda _: None)
+        self._clocks.time("journal", lambda: self._journal.applied(CHANNEL, frames[-1].seq))
+        self.envelopes += [envelope for _, envelope in frames]
+        self._writer = self._journal.window(CHANNEL)
 
-    def _seal(self, raw: bytes, seq: int) -> bytes:
-        return seal(raw, KINDS[Batch], channel=CHANNEL, journal_id=self._id, seq=seq)
-
-    def _sealed(self, message: StreamMessage) -> Stored:
-        seq = next(self._seq)
-        return Stored(seq, seal(raw_body(message), KINDS[type(message)], channel=CHANNEL, journal_id=self._id, seq=seq))
-
-    def _keep(self, frames: Sequence[Stored]) -> None:
-        """Into the journal, out of it for the link, and gone when the cloud has applied them."""
-        writer = self._journal.window(CHANNEL)
-        writer.frames, writer.size = len(frames), sum(len(envelope) for _, envelope in frames)
-        after = self._journal.complete(writer, frames, b"p", {}).last_seq - len(frames)
-        while found := self._journal.read(CHANNEL, after, 256 << 10, 64):
+    def _completed(self) -> list[Stored]:
+        frames: list[Stored] = []
+        state = self._writer.complete(b"p")
+        after = state.last_seq - self._writer.frames
+        while found := self._journal.read(CHANNEL, after, TURN_BYTES, TURN_FRAMES):
+            frames += found
             after = found[-1].seq
-        self._journal.applied(CHANNEL, after)
+        return frames
+
+    def _decoded(self, envelope: bytes) -> StreamMessage | None:
+        return self._clocks.time("decode", lambda: decode_stream(envelope))
 
 
 def stages(folder: Path, rows: int) -> list[Measured]:
     """All of them, in the order a row takes."""
     folder.mkdir()
+    calm_collector()  # as both programs do
     clocks = Clocks()
     envelopes = asyncio.run(_through(folder, rows, clocks))
     clocks.add("send", *send(folder, envelopes))
@@ -134,18 +150,22 @@ async def _through(folder: Path, rows: int, clocks: Clocks) -> list[bytes]:
         if found.schema is None:
             raise RuntimeError(found.problem)
         line = stack.enter_context(closing(Line(folder, found.schema, clocks)))
-        async for page in _pages(source, dataset, found.schema, clocks):
-            line.page(page)
+        async for page, ends in _pages(source, dataset, found.schema, clocks):
+            line.rows(page.batches)
+            if ends:
+                line.end(last=page.done)
     return line.envelopes
 
 
-async def _pages(source: SqliteSource, dataset: Dataset, schema: Schema, clocks: Clocks) -> AsyncIterator[Page]:
-    """As capture asks for them."""
-    after, done = b"", False
+async def _pages(source: SqliteSource, dataset: Dataset, schema: Schema, clocks: Clocks) -> AsyncIterator[tuple[Page, bool]]:
+    """As capture asks for them; and whether the window ends."""
+    after, done, rows = b"", False, 0
     while not done:
-        wall, cpu = time.perf_counter(), time.process_time()
         async with source.reader() as reader:
-            page = await reader.page(dataset, schema, 1, after, PAGE_ROWS)
-        clocks.add("read", time.perf_counter() - wall, time.process_time() - cpu)
-        yield page
-        after, done = page.after, page.done
+            while not done and rows < WINDOW_ROWS:
+                wall, cpu = time.perf_counter(), time.process_time()
+                page = await reader.page(dataset, schema, 1, after, ROWS_PER_READ)
+                clocks.add("read", time.perf_counter() - wall, time.process_time() - cpu)
+                after, done, rows = page.after, page.done, rows + page.rows
+                yield page, done or rows >= WINDOW_ROWS
+        rows = 0
