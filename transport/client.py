@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 import aiohttp
@@ -91,12 +91,24 @@ class ClientLink:
             await self._ending
 
 
-def _session(context: ssl.SSLContext) -> aiohttp.ClientSession:
+def _session(context: ssl.SSLContext, *, force_close: bool = True) -> aiohttp.ClientSession:
     return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(ssl=context, limit=1, force_close=True),
+        connector=aiohttp.TCPConnector(ssl=context, limit=1, force_close=force_close),
         timeout=aiohttp.ClientTimeout(total=CONNECT_TIMEOUT),
         trust_env=True,
     )
+
+
+@contextlib.asynccontextmanager
+async def _one_request(context: ssl.SSLContext) -> AsyncIterator[aiohttp.ClientSession]:
+    """A session whose connection is gone at the end: TLS closes with a handshake, which a command's end would not await."""
+    session = _session(context, force_close=False)
+    try:
+        yield session
+    finally:
+        if session.connector is not None:
+            await session.connector.close(abort_ssl=True)
+        await session.close()
 
 
 TEMPORARY = (429, 500, 502, 503, 504)  # of a cloud that restarts or is busy, or of the proxy before it
@@ -134,7 +146,7 @@ async def connect(url: str, context: ssl.SSLContext, headers: Mapping[str, str] 
 
 async def enrol(url: str, context: ssl.SSLContext, request: EnrolRequest) -> EnrolReply:
     """Shows a one-time code. Raises Unreachable, Untrusted, NotOurs, or Refused with the cloud's code."""
-    async with _session(context) as session:
+    async with _one_request(context) as session:
         try:
             async with session.post(url.rstrip("/") + ENROL_PATH, data=msgspec.json.encode(request)) as response:
                 body = await _small(response)
@@ -161,7 +173,7 @@ async def _small(response: aiohttp.ClientResponse) -> bytes:
 
 async def probe(url: str, context: ssl.SSLContext) -> None:
     """Asks whether the cloud is there. Raises Unreachable, Untrusted or NotOurs."""
-    async with _session(context) as session:
+    async with _one_request(context) as session:
         try:
             async with session.get(url.rstrip("/") + "/live") as response:
                 body = await _small(response)
