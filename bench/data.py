@@ -31,7 +31,7 @@ def work_time(rows: int, seed: int = 2026, start: int = 1) -> Iterator[tuple[obj
     projects = [None if rnd.random() < 0.1 else f"P-{rnd.randrange(9_000):04}" for _ in kinds]
     columns = (
         range(start, start + rows),
-        (rnd.randrange(1, 5_000) for _ in itertools.count()),
+        itertools.cycle([rnd.randrange(1, 5_000) for _ in range(VARIETY - 70)]),
         itertools.cycle(dates),
         itertools.cycle(times[: VARIETY - 10]),
         itertools.cycle([rnd.randrange(4, 48) / 4 for _ in range(97)]),
@@ -39,7 +39,7 @@ def work_time(rows: int, seed: int = 2026, start: int = 1) -> Iterator[tuple[obj
         itertools.cycle(projects[: VARIETY - 30]),
         itertools.cycle(remarks[: VARIETY - 50]),
         itertools.cycle([int(rnd.random() < 0.7) for _ in range(101)]),
-        (rnd.random() for _ in itertools.count()),
+        iter(rnd.random, None),
         map("{} {}.{:03}".format, itertools.cycle(dates[::-1]), itertools.cycle(times), itertools.cycle(range(0, 1_000, 7))),
         (_guid(rnd.getrandbits(128)) for _ in itertools.count()),
     )

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -48,7 +49,9 @@ class Program:
 
     def call(self, *words: str) -> str:
         """A command of the program's CLI, to its end; what it printed."""
-        done = subprocess.run(self._command(*words), cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+        done = subprocess.run(
+            self._command(*words), cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=120, check=False
+        )
         if done.returncode:
             raise RuntimeError(f"{self._module} {' '.join(words)}: {done.returncode}\n{done.stdout}{done.stderr}")
         return done.stdout
@@ -57,7 +60,7 @@ class Program:
         """Runs until `stop`."""
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                self._command("run"), cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=os.environ
+                self._command("run"), cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment()
             )
 
     def stop(self) -> None:
@@ -80,6 +83,12 @@ class Program:
 
     def _command(self, *words: str) -> list[str]:
         return [sys.executable, "-m", self._module, "--config", str(self._config), *words]
+
+
+def environment() -> dict[str, str]:
+    """Of the programs: compiled modules are kept, so that a start is a start and not a compilation."""
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return {**kept, "PYTHONPYCACHEPREFIX": str(Path(tempfile.gettempdir()) / "cdc-bench-pycache")}
 
 
 def used(pid: int) -> Used:
