@@ -249,7 +249,7 @@ class CompanyParts:
         async with self._journal_open():
             if choice == "copy":
                 await self._executor.run(self._detach)
-                return "this database is a copy: the agent leaves it alone until the company is enrolled again"
+                return "this database is a copy: the agent leaves it alone from now on"
             async with self._source() as source:
                 incarnation = await source.new_incarnation()
             await self._executor.run(lambda: self._accept(incarnation))

@@ -163,8 +163,15 @@ class WindowCycle:
 
     def _planned(self, verdict: Verdict, facts: Facts) -> Plan:
         order = self._order
-        floor = max(order.floor, int(self._tools.runtime.clock.now().timestamp() * 1000))
+        floor = self._floor() if verdict.load else 0
         return plan(order.position, verdict, facts, order.descriptions, floor=floor, once=order.declared.once())
+
+    def _floor(self) -> int:
+        """Return what no generation has reached yet, in any channel that the datasets may come from; clocks may go back."""
+        now = int(self._tools.runtime.clock.now().timestamp() * 1000)
+        positions = [decoded(data) for c in self._tools.journal.channels() for data in (c.base_position, c.position)]
+        marks = [mark.generation for position in positions if position is not None for mark in position.tables]
+        return max(now, self._order.floor, *marks)
 
     async def _announce(self, intake: Intake) -> None:
         messages: list[StreamMessage] = [Detach(name) for name in self._plan.detached]

@@ -8,6 +8,7 @@ import logging
 import shutil
 import sqlite3
 from collections.abc import Awaitable, Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -433,6 +434,18 @@ def test_a_dataset_moved_while_the_cloud_is_away_is_current_afterwards(tmp_path:
             world.erp.work()
             await asyncio.sleep(5)
         await world.cloud.start()
+        await world.converge()
+        world.erp.work()
+        await world.converge()
+
+    life(tmp_path, course)
+
+
+def test_a_clock_that_was_set_back_makes_no_load_look_old(tmp_path: Path) -> None:
+    async def course(world: World) -> None:
+        world.clock.offset -= timedelta(hours=30)
+        await world.crash(world.agent, lambda: delete_journal(world))
+        await world.agent.replace(with_datasets(world, *moved("lines", "binary")))
         await world.converge()
         world.erp.work()
         await world.converge()

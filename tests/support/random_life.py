@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -177,6 +178,10 @@ class RandomLife:
             chosen = self.random.choice(CONFIGURATIONS)
             await agent.replace(company_of(self.world.erp.path, chosen, retention=RETENTION))
 
+    async def clock(self) -> None:
+        """Somebody sets the machine's wall clock."""
+        self.world.clock.offset += timedelta(hours=self.random.choice((-30, -1, 1, 30)))
+
     async def person(self) -> None:
         await self.world.act()
 
@@ -209,6 +214,7 @@ ACTS: dict[Callable[[RandomLife], Awaitable[Any]], int] = {
     RandomLife.restore_cloud: 1,
     RandomLife.restore_erp: 1,
     RandomLife.person: 2,
+    RandomLife.clock: 1,
     RandomLife.configure: 3,
     RandomLife.lose: 1,
 }
