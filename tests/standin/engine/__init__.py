@@ -1,0 +1,1 @@
+"""T-SQL executed on PostgreSQL: catalogue, compiler, interpreter, change tracking, locks."""

@@ -1,0 +1,1 @@
+"""TDS 7.4: packets, login over TLS, requests, answers."""
