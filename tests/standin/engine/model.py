@@ -1,14 +1,18 @@
 """pure: what the engine's parts share: tables as declared, a database's catalogue, the state of a session.
 
-How it is stored. Every SQL Server database is a PostgreSQL database. A table is `data.t<object_id>`, its columns `c<column_id>`, so
-that names need no folding and a rename moves nothing; the catalogue lives in this process, immutable and replaced whole at commit.
+How it is stored. Every SQL Server database is a PostgreSQL database. A table is `data.t<object_id>`, its columns
+`c<column_id>`, so that names need no folding and a rename moves nothing; the catalogue lives in this process, immutable
+and replaced whole at commit.
 
 - bit: boolean. tinyint (checked), smallint: int2; int: int4; bigint: int8. float: float8; real: float4.
 - decimal(p,s): numeric(p,s); money: numeric(19,4); smallmoney: numeric(10,4).
-- char to nvarchar(max), text, ntext, xml: text, with U+0000 kept as U+F0000 and a lone surrogate U+D8xx as U+FD8xx; other characters of
-  U+F0000 to U+FFFFF are refused. Compared by `standin.fold_ci` (lower, trailing blanks cut) or `standin.fold_cs` (blanks cut).
-- binary, varbinary, image, rowversion: bytea. uniqueidentifier: bytea, its 16 bytes in SQL Server's order of comparison.
-- date, time, smalldatetime, datetime, datetime2, datetimeoffset: text as between wire and engine: the texts sort like the times.
+- char to nvarchar(max), text, ntext, xml: text, with U+0000 kept as U+F0000 and a lone surrogate U+D8xx as U+FD8xx;
+  other characters of U+F0000 to U+FFFFF are refused. Compared by `standin.fold_ci` (lower, trailing blanks cut) or
+  `standin.fold_cs` (blanks cut).
+- binary, varbinary, image, rowversion: bytea. uniqueidentifier: bytea, its 16 bytes in SQL Server's order of
+  comparison.
+- date, time, smalldatetime, datetime, datetime2, datetimeoffset: text as between wire and engine: the texts sort like
+  the times.
 - hierarchyid: text, its path. geography, geometry: JSON text [srid, WKB in hex].
 - sql_variant: JSON text [type, length, precision, scale, text of the value].
 """
