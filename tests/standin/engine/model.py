@@ -19,11 +19,11 @@ and replaced whole at commit.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from tests.standin.ports import Login, SqlType, Value
+from tests.standin.ports import Event, Login, SqlType, Value
 
 if TYPE_CHECKING:
     import asyncpg
@@ -199,3 +199,15 @@ class State:
     error: int = 0
     identity: int | None = None  # SCOPE_IDENTITY()
     context: bytes | None = None  # of the statement that runs: WITH CHANGE_TRACKING_CONTEXT
+
+
+class Interpreter(Protocol):
+    """What DML hands the rows to that fire a trigger (implemented by `interpreter.Runner`)."""
+
+    def run_trigger(self, trigger: TriggerInfo, inserted: TableInfo, deleted: TableInfo) -> AsyncIterator[Event]:
+        """Runs the body once for the statement, after (AFTER) or in place of (INSTEAD OF) its writes.
+
+        `inserted` and `deleted` are temporary tables with the table's columns; while the body runs `State.table_variables`
+        holds them under the names "inserted" and "deleted". Raises SqlError: the body's error, or 3609 after a ROLLBACK.
+        """
+        ...

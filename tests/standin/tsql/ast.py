@@ -21,7 +21,7 @@ class Name:
 
 @dataclass(frozen=True, slots=True)
 class Literal:
-    """`kind`: int, decimal, float, string, nstring, binary, null. A decimal keeps its digits."""
+    """`kind`: int, decimal, money, float, string, nstring, binary, null. A decimal keeps its digits."""
 
     kind: str
     value: int | Decimal | float | str | bytes | None
@@ -180,6 +180,7 @@ Expression: TypeAlias = (
     | Convert
     | Collate
     | Star
+    | Default
 )
 
 
@@ -201,6 +202,9 @@ class TableRef:
     name: Name
     alias: str = ""
     hints: tuple[str, ...] = ()
+
+
+# A table variable, or `inserted` and `deleted` in a trigger, is a TableRef with one part: ("@t",), ("inserted",).
 
 
 @dataclass(frozen=True, slots=True)
@@ -312,6 +316,9 @@ class Insert:
     output: Sequence[SelectItem] = ()
     context: Expression | None = None
     hints: tuple[str, ...] = ()
+    ctes: Sequence[tuple[str, tuple[str, ...], Query]] = ()
+    output_into: tuple[Name, tuple[str, ...]] | None = None  # OUTPUT ... INTO table (columns)
+    top: Expression | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -326,6 +333,9 @@ class Update:
     output: Sequence[SelectItem] = ()
     context: Expression | None = None
     hints: tuple[str, ...] = ()
+    ctes: Sequence[tuple[str, tuple[str, ...], Query]] = ()
+    output_into: tuple[Name, tuple[str, ...]] | None = None
+    options: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -337,6 +347,9 @@ class Delete:
     output: Sequence[SelectItem] = ()
     context: Expression | None = None
     hints: tuple[str, ...] = ()
+    ctes: Sequence[tuple[str, tuple[str, ...], Query]] = ()
+    output_into: tuple[Name, tuple[str, ...]] | None = None
+    options: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -346,7 +359,7 @@ class Truncate:
 
 @dataclass(frozen=True, slots=True)
 class Default:
-    """`DEFAULT` as a value of INSERT or UPDATE."""
+    """`DEFAULT` as a value of INSERT or UPDATE (and of EXEC)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -367,11 +380,16 @@ class ColumnDef:
     hidden: bool = False
     generated: str = ""
     constraints: Sequence[Constraint] = ()  # PRIMARY KEY, UNIQUE, CHECK, REFERENCES written with the column
+    masked: str = ""  # MASKED WITH (FUNCTION = '...')
+    with_values: bool = False  # ALTER TABLE ADD c ... DEFAULT x WITH VALUES
 
 
 @dataclass(frozen=True, slots=True)
 class Constraint:
-    """`kind`: primary key, unique, check, foreign key. `columns`: (name, descending). `actions`: e.g. {"delete": "CASCADE"}."""
+    """`kind`: primary key, unique, check, foreign key, default. `columns`: (name, descending).
+
+    default (ALTER TABLE ADD CONSTRAINT x DEFAULT e FOR c): the expression in `check`, the column in `columns`.
+    """
 
     kind: str
     name: str = ""
@@ -389,6 +407,9 @@ class CreateTable:
     name: Name
     columns: Sequence[ColumnDef]
     constraints: Sequence[Constraint]
+    period: tuple[str, str] | None = None  # PERIOD FOR SYSTEM_TIME (a, b)
+    versioning: bool = False  # WITH (SYSTEM_VERSIONING = ON)
+    history: Name | None = None  # HISTORY_TABLE
 
 
 @dataclass(frozen=True, slots=True)
@@ -399,6 +420,7 @@ class CreateIndex:
     unique: bool = False
     include: tuple[str, ...] = ()
     where: Expression | None = None
+    clustered: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -668,6 +690,7 @@ class RaiseError:
     severity: Expression
     state: Expression
     arguments: Sequence[Expression] = ()
+    options: tuple[str, ...] = ()  # NOWAIT, SETERROR
 
 
 @dataclass(frozen=True, slots=True)
@@ -692,13 +715,21 @@ class Execute:
     procedure: Name | None
     arguments: Sequence[tuple[str, Expression, bool]]
     text: Expression | None = None
+    result: str = ""  # the variable of `EXEC @r = p`
+
+
+@dataclass(frozen=True, slots=True)
+class Break:
+    """BREAK, and CONTINUE with `again`."""
+
+    again: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class WaitFor:
-    """WAITFOR DELAY 'hh:mm:ss.mmm'."""
+    """WAITFOR DELAY 'hh:mm:ss.mmm' or a variable."""
 
-    delay: str
+    delay: str | Variable
 
 
 @dataclass(frozen=True, slots=True)
@@ -747,6 +778,7 @@ Statement: TypeAlias = (
     | Return
     | Use
     | Execute
+    | Break
     | WaitFor
     | Kill
 )
