@@ -12,7 +12,7 @@ import ipaddress
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, TypeAlias
+from typing import Annotated, Any, Literal, NamedTuple
 from urllib.parse import urlsplit
 
 import msgspec
@@ -20,6 +20,7 @@ import msgspec
 from cdc.datasets import DatasetTable, contradictions, declared
 from cdc.errors import AgentError, ConfigError, ProgramStopped
 from cdc.model import Dataset
+from cdc.source_settings import SourceSettings, read_source
 from transport.frames import KIB, MIB
 from transport.settings import Duration, NotToml, Problem, Size, decode_all, load_toml
 
@@ -62,17 +63,6 @@ class CloudSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     url: Annotated[str, msgspec.Meta(pattern=r"^https://[^/\s@]+/?\Z", description="an address such as https://cloud.example")]
     ca: Path | None = None  # certificate authorities; None: the machine's
-
-
-class SqliteSource(msgspec.Struct, frozen=True, kw_only=True):
-    """`source = { kind = "sqlite", ... }`."""
-
-    path: Path
-    busy_timeout: Annotated[Duration, msgspec.Meta(ge=0, le=600)] = 5.0  # seconds to wait for a writer of the ERP
-
-
-SourceSettings: TypeAlias = SqliteSource  # a union once there are more
-SOURCES: Mapping[str, type[SourceSettings]] = {"sqlite": SqliteSource}
 
 
 class Channel(msgspec.Struct, frozen=True, kw_only=True):
@@ -307,15 +297,14 @@ class _Mistakes(NamedTuple):
 def _decode_company(item: Any, where: str, path: str, base: Path) -> tuple[Company | None, _Mistakes]:
     table, shape = decode_all(item, _CompanyTable, where=where, path=path)
     raw = item if isinstance(item, Mapping) else {}
-    source, more = _source(raw.get("source"), where, f"{path}.source", base)
-    fatal = [*shape, *more]
+    found_source = read_source(raw.get("source"), where, f"{path}.source", base)
+    source, fatal = found_source.settings, [*shape, *found_source.shape]
     channels = table.channel if table and table.channel else (Channel(name=MAIN),)
     datasets, broken, mistakes = _datasets(raw.get("dataset"), _channel_names(raw), where, path)
-    if table is None or source is None:
-        return None, _Mistakes([*fatal, *mistakes.shape], mistakes.contradictions)
-    clashes = [Problem(f"{path}.{at}", message, where) for at, message in _clashes(table)]
+    clashes = [Problem(f"{path}.{at}", message, where) for at, message in _clashes(table)] if table else []
+    clashes = [*found_source.contradictions, *clashes]
     found = _Mistakes([*fatal, *mistakes.shape], [*clashes, *mistakes.contradictions])
-    if clashes:
+    if table is None or source is None or clashes:
         return None, found
     company = Company(
         name=table.name,
@@ -331,18 +320,6 @@ def _decode_company(item: Any, where: str, path: str, base: Path) -> tuple[Compa
         broken=tuple(broken),
     )
     return company, found
-
-
-def _source(item: Any, where: str, path: str, base: Path) -> tuple[SourceSettings | None, list[Problem]]:
-    """By its `kind`; a value that is no table was reported with the company's others."""
-    if not isinstance(item, Mapping):
-        return None, []
-    rest = dict(item)
-    kind = rest.pop("kind", None)
-    if not isinstance(kind, str) or kind not in SOURCES:
-        return None, [Problem(f"{path}.kind", "must be one of " + ", ".join(f'"{k}"' for k in SOURCES), where)]
-    source, problems = decode_all(rest, SOURCES[kind], where=where, path=path)
-    return source and msgspec.structs.replace(source, path=base / source.path), problems
 
 
 def _channel_names(raw: Mapping[str, Any]) -> list[str]:

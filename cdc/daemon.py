@@ -15,15 +15,18 @@ from cdc.health import HealthServer
 from cdc.logs import logger
 from cdc.reload import Reloader
 from cdc.restart import ExitStatus
-from cdc.sources.base import Source
+from cdc.source_settings import SqliteSource as SqliteSettings
+from cdc.sources.base import Installable
 from cdc.sources.sqlite.source import SqliteSource
 from cdc.supervisor import PROGRAM, Service, Supervisor
 from transport.runtime import Runtime
 
 
-def open_source(company: Company, runtime: Runtime) -> Source:
+def open_source(company: Company, runtime: Runtime) -> Installable:
     """The adapter for the company's kind of database."""
-    return SqliteSource(company.source.path, runtime, busy_timeout=company.source.busy_timeout)
+    if isinstance(company.source, SqliteSettings):
+        return SqliteSource(company.source.path, runtime, busy_timeout=company.source.busy_timeout)
+    raise NotImplementedError(type(company.source).__name__)
 
 
 class Daemon:

@@ -483,3 +483,19 @@ _entries(
         ),
     }
 )
+
+# Secrets, and what `cdc doctor` and `cdc install` find out about a server
+_entries(
+    {
+        "A2320": (
+            "Not a thing of this kind of database",
+            "The option belongs to SQL Server; a file has neither a database administrator nor tracking of its own.",
+            "Run `cdc install` without the option.",
+        ),
+        "A2321": (
+            "Secret cannot be read",
+            "The variable, file or credential that the configuration points to is missing, empty, or not readable.",
+            "Put the secret where the message says, readable for the agent's user; systemd: `LoadCredential=` in the unit.",
+        ),
+    }
+)

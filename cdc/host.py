@@ -196,9 +196,9 @@ def write_private(path: Path, content: bytes, durable: Durable = unwatched) -> N
         fresh.replace(path)
 
 
-def open_to_others(path: Path) -> bool:
-    """Whether other users may read or write the file, as far as the system's mode bits say so. Raises OSError."""
-    return sys.platform != "win32" and bool(stat.S_IMODE(path.stat().st_mode) & 0o077)
+def open_to_others(path: Path, *, group: bool = True) -> bool:
+    """Whether other users (`group`: also of the file's group) may read or write it, as far as mode bits say. Raises OSError."""
+    return sys.platform != "win32" and bool(stat.S_IMODE(path.stat().st_mode) & (0o077 if group else 0o007))
 
 
 # -- the service manager ---------------------------------------------------------------------------------------------------

@@ -26,6 +26,7 @@ from cdc.host import HOLDER_FILE, LOCK_FILE
 from cdc.metrics import exposition
 from cdc.reload import check
 from cdc.restart import ExitStatus
+from cdc.source_settings import KINDS, SqliteSource
 from cdc.sources.sqlite.tracking import STRUCTURES
 from cdc.status import Health
 from cloud import cli as cloud_cli
@@ -174,7 +175,7 @@ def test_the_page_of_operations_names_every_command_of_the_agent() -> None:
 
 SETTINGS: dict[str, type[msgspec.Struct]] = {
     "company": agent_config._CompanyTable,
-    "company.source": agent_config.SqliteSource,
+    "company.source": SqliteSource,  # and of every other kind
     "company.channel": agent_config.Channel,
     "company.dataset": DatasetTable,
     "agent": agent_config.AgentSettings,
@@ -192,6 +193,8 @@ def cloud_tables() -> dict[str, type[msgspec.Struct]]:
 def is_setting(key: str) -> bool:
     table, _, name = key.rpartition(".")
     kind = (SETTINGS | cloud_tables()).get(table)
+    if table == "company.source":
+        return any(name in kind.__struct_fields__ for kind in KINDS.values())
     return key in SETTINGS or (kind is not None and name in kind.__struct_fields__)
 
 

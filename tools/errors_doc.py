@@ -44,7 +44,7 @@ PACKAGES = (
             "A20": "Configuration",
             "A21": "State folder and journal",
             "A22": "ERP database, tables and datasets",
-            "A23": "Why a row is withheld before it is sent",
+            "A23": "Why a row is withheld before it is sent; what a SQL Server lacks",
             "A24": "Capture",
             "A25": "Services, health and control",
             "A26": "The link to the cloud",

@@ -103,3 +103,23 @@ class Source(Protocol):
     async def inspect(self, datasets: Sequence[Dataset]) -> list[Finding]:
         """Everything a new installation gets wrong, for `cdc doctor`; raises nothing for what it can name."""
         ...
+
+
+class Installable(Source, Protocol):
+    """What `cdc install` can do beyond `Source.install`, where it is asked to: never by itself."""
+
+    async def script(
+        self, datasets: Sequence[Dataset], *, tracking: bool = False, retention: float = 0.0, snapshot: bool = False
+    ) -> str:
+        """Everything `install` (and `enable`, as asked) would do, as a script for a DBA. Connects to nothing.
+
+        Raises AgentError A2320 where there is no such thing.
+        """
+        ...
+
+    async def enable(self, datasets: Sequence[Dataset], *, tracking: bool, retention: float, snapshot: bool) -> list[str]:
+        """Turns on change tracking (database and tables, kept for `retention` seconds) and snapshot isolation, as asked.
+
+        Idempotent; needs an open source. Returns what was done, in words. Raises AgentError A2320 where there is no such thing.
+        """
+        ...

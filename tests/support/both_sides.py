@@ -12,10 +12,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from cdc.board import StatusBoard
 from cdc.company import CompanyParts
-from cdc.config import Channel, CloudSettings, Company, SqliteSource
+from cdc.config import Channel, CloudSettings, Company
 from cdc.daemon import open_source
 from cdc.journal_identity import Identity, IdentityFile
 from cdc.model import Dataset
+from cdc.source_settings import SqliteSource
 from cloud.ingest import AgentConnection, IngestSettings
 from cloud.store.registry import Registry
 from cloud.store.sqlite import SqliteStore

@@ -21,9 +21,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cdc.board import StatusBoard
 from cdc.company import CompanyParts
 from cdc.config import Channel, CloudSettings, Company
-from cdc.config import SqliteSource as SourceSettings
 from cdc.journal_identity import Identity, IdentityFile
 from cdc.model import Dataset, Position
+from cdc.source_settings import SqliteSource as SourceSettings
 from cdc.sources.sqlite.source import SqliteSource
 from cdc.status import Problem, ServiceReport
 from cdc.supervisor import Supervisor

@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TypeVar
 
-from cdc.errors import CompanyStopped, DatasetPaused, Transient
+from cdc.errors import AgentError, CompanyStopped, DatasetPaused, Transient
 from cdc.model import Dataset, Description, Facts, Finding, Position, Schema
 from cdc.sources.base import Page, Pulse
 from cdc.sources.sqlite import doctor, reading
@@ -261,6 +261,16 @@ class SqliteSource:
         made = self._open()
         await made.writing.run(lambda _: made.installer.look(datasets))
         return await self._write("sqlite.install", lambda own: own.install(datasets, self._runtime.new_id))
+
+    async def script(
+        self, datasets: Sequence[Dataset], *, tracking: bool = False, retention: float = 0.0, snapshot: bool = False
+    ) -> str:
+        """See `cdc.sources.base.Installable`. Raises AgentError A2320: what is made here has no meaning in other hands."""
+        raise AgentError("A2320", "there is no script for a file: `cdc install` makes what is needed", where=self._where)
+
+    async def enable(self, datasets: Sequence[Dataset], *, tracking: bool, retention: float, snapshot: bool) -> list[str]:
+        """See `cdc.sources.base.Installable`. Raises AgentError A2320: the triggers that `install` makes are the tracking."""
+        raise AgentError("A2320", "there is nothing to enable in a file: `cdc install` makes what is needed", where=self._where)
 
     async def uninstall(self) -> list[str]:
         """See the port."""

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from cdc.config import Changes, Config, LogFormat, SqliteSource, Text, diff, is_loopback, listen_problem, load
+from cdc.config import Changes, Config, LogFormat, Text, diff, is_loopback, listen_problem, load
 from cdc.errors import ConfigError
 from cdc.reload import check, load_files, read_files
+from cdc.source_settings import SqliteSource
 from transport.frames import MIB
 
 HEAD = 'version = 1\n[cloud]\nurl = "https://cloud.example"\n'
@@ -145,11 +146,11 @@ def test_absolute_paths_stay() -> None:
         ),
         (
             HEAD + company().replace('"sqlite"', '"oracle"'),
-            'A2003 agent.toml: company[acme].source.kind: must be one of "sqlite"',
+            'A2003 agent.toml: company[acme].source.kind: must be one of "sqlite", "sqlserver"',
         ),
         (
             HEAD + company().replace('kind = "sqlite", ', ""),
-            'A2003 agent.toml: company[acme].source.kind: must be one of "sqlite"',
+            'A2003 agent.toml: company[acme].source.kind: must be one of "sqlite", "sqlserver"',
         ),
         (HEAD + '[[company]]\nname = "acme"\n', "A2003 agent.toml: company[acme].source: is missing"),
         (
