@@ -10,13 +10,13 @@ JOBS ?= 2
 demo: $(VENV)/.installed-run ## the main job on the embedded default; ONCE=1 ends by itself and compares both sides
 	$(BIN)/cdc demo $(if $(ONCE),--once) $(ARGS)
 
-test: $(VENV)/.installed-test $(VENV)/.installed-debian ## every test at its small size
+test: $(VENV)/.installed-test $(VENV)/.installed-debian $(VENV)/.installed-peers ## every test at its small size
 	$(BIN)/python -m pytest -n $(JOBS) $(SMALL) $(ARGS)
 
 test-fast: $(VENV)/.installed-test $(VENV)/.installed-debian ## unit and property tests: under a minute
 	$(BIN)/python -m pytest -n $(JOBS) $(SMALL) tests/unit tests/property tests/contract $(ARGS)
 
-test-all: $(VENV)/.installed-test $(VENV)/.installed-debian ## the full sizes
+test-all: $(VENV)/.installed-test $(VENV)/.installed-debian $(VENV)/.installed-peers ## the full sizes
 	CDC_TEST_SIZE=full $(BIN)/python -m pytest -n $(JOBS) $(ARGS)
 
 lint: $(VENV)/.installed-test
@@ -37,6 +37,8 @@ errors-doc: $(VENV)/.installed-test ## docs/errors.md from the registries of err
 lock: ## pins the newest versions (needs uv)
 	uv pip compile -q --upgrade --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml requirements/run.in -o requirements/run.lock
 	uv pip compile -q --upgrade --universal --python-version 3.11 --generate-hashes --no-header --extra sqlserver pyproject.toml requirements/test.in -o requirements/test.lock
+	uv pip compile -q --upgrade --universal --python-version 3.11 --generate-hashes --no-header --override requirements/tap.overrides requirements/tap.in -o requirements/tap.lock
+	uv pip compile -q --upgrade --universal --python-version 3.11 --generate-hashes --no-header --no-deps requirements/tap-source.in -o requirements/tap-source.lock
 
 $(VENV)/.installed-run: requirements/run.lock pyproject.toml tools/venv.sh
 	sh tools/venv.sh run
@@ -47,6 +49,10 @@ $(VENV)/.installed-test: requirements/test.lock pyproject.toml tools/venv.sh
 # Without the stamp (nothing could be installed) the tests of SQL Server are skipped, and the next run tries again.
 $(VENV)/.installed-debian: tools/debian.sh $(VENV)/.installed-test
 	@sh tools/debian.sh
+
+# Likewise for the clients that nobody here wrote.
+$(VENV)/.installed-peers: requirements/tap.lock requirements/tap-source.lock tools/peers.sh $(VENV)/.installed-test
+	@sh tools/peers.sh
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
