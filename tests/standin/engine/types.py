@@ -70,7 +70,8 @@ _RANK = {name: rank for rank, name in enumerate(_PRECEDENCE)} | {"rowversion": _
 
 _SYSTEM_TYPE_ID = {
     "image": 34, "text": 35, "uniqueidentifier": 36, "date": 40, "time": 41, "datetime2": 42, "datetimeoffset": 43,
-    "tinyint": 48, "smallint": 52, "int": 56, "smalldatetime": 58, "real": 59, "money": 60, "datetime": 61, "float": 62, "sql_variant": 98,
+    "tinyint": 48, "smallint": 52, "int": 56, "smalldatetime": 58, "real": 59, "money": 60, "datetime": 61, "float": 62,
+    "sql_variant": 98,
     "ntext": 99, "bit": 104, "decimal": 106, "smallmoney": 122, "bigint": 127, "varbinary": 165, "varchar": 167, "binary": 173,
     "char": 175, "timestamp": 189, "rowversion": 189, "nvarchar": 231, "nchar": 239, "hierarchyid": 240, "geometry": 240,
     "geography": 240, "xml": 241,
