@@ -53,6 +53,7 @@ class ColumnInfo:
     generated: str = ""  # ROW START, ROW END
     sparse: bool = False
     rowguidcol: bool = False
+    default_id: int = 0  # object_id of the default constraint
 
     @property
     def stored(self) -> str:
@@ -73,6 +74,7 @@ class IndexInfo:
     clustered: bool = False
     include: tuple[int, ...] = ()
     where: Expression | None = None
+    object_id: int = 0  # of a constraint
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +95,7 @@ class CheckInfo:
     name: str
     expression: Expression
     text: str
+    disabled: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +125,8 @@ class TableInfo:
     created: str = ""  # datetime texts, UTC
     modified: str = ""
     temporary: bool = False
+    text: str = ""  # of a view
+    shape: int = 0  # grows with every DDL and TRUNCATE: error 3961 of snapshots that began before
 
     @property
     def stored(self) -> str:
@@ -199,6 +204,9 @@ class State:
     error: int = 0
     identity: int | None = None  # SCOPE_IDENTITY()
     context: bytes | None = None  # of the statement that runs: WITH CHANGE_TRACKING_CONTEXT
+    temporaries: dict[str, TableInfo] = field(default_factory=dict)  # by folded name with the #; temporary is set
+    savepoints: list[tuple[str, Catalogue]] = field(default_factory=list)  # of the open transaction (storage.py)
+    settings: tuple[int, int] | None = None  # lock_timeout and deadlock_priority as PostgreSQL knows them (locks.py)
 
 
 class Interpreter(Protocol):
