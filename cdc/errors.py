@@ -21,7 +21,14 @@ class AgentError(CodedError):
 
 
 class Transient(AgentError):
-    """Retried with backoff by the supervisor: a lock, a timeout, a lost connection, a full disk."""
+    """Retried with backoff by the supervisor: a lock, a timeout, a lost connection, a full disk.
+
+    `progressed`: the service achieved something before it failed, so that earlier failures no longer count.
+    """
+
+    def __init__(self, code: str, message: str, *, where: str = "", progressed: bool = False) -> None:
+        super().__init__(code, message, where=where)
+        self.progressed = progressed
 
 
 class DatasetPaused(AgentError):
@@ -496,6 +503,107 @@ _entries(
             "Secret cannot be read",
             "The variable, file or credential that the configuration points to is missing, empty, or not readable.",
             "Put the secret where the message says, readable for the agent's user; systemd: `LoadCredential=` in the unit.",
+        ),
+    }
+)
+
+_entries(
+    {
+        # -- SQL Server: driver, connection, and what the server says ----------------------------------------------------
+        "A2240": (
+            "ODBC is not installed",
+            "The packages pyodbc and aioodbc, the ODBC driver manager of the system, or the driver itself cannot be loaded.",
+            "Install erp-cdc[sqlserver]; on Linux also unixodbc and Microsoft's package msodbcsql18.",
+        ),
+        "A2241": (
+            "No ODBC driver for SQL Server",
+            "The driver that the configuration names is not registered, or none of Microsoft's is.",
+            "Install Microsoft's ODBC Driver 18 for SQL Server, or name one in `source.driver`.",
+        ),
+        "A2242": (
+            "ODBC driver would lose data",
+            "The driver shortens values without an error; the agent does not use it.",
+            "Install Microsoft's ODBC Driver 18 for SQL Server.",
+        ),
+        "A2244": (
+            "SQL Server cannot be reached",
+            "The server's name is not known, nothing listens at its port, or a firewall is between.",
+            "Tried again by itself. Check `source.server`, that TCP/IP is on for the instance, its port, and the firewall.",
+        ),
+        "A2245": (
+            "SQL Server's certificate is not accepted",
+            "The certificate is not of a trusted authority, expired, or for another name; or the server offers no encryption.",
+            "Give the server a certificate this machine trusts, or set `source.certificate_host` to the name that stands in it.",
+        ),
+        "A2246": (
+            "Login refused",
+            "The server does not accept user and password, or the account the agent runs as; or the login is locked or disabled.",
+            "Check `source.user` and the password; the server's error log says more. Then reload the configuration.",
+        ),
+        "A2247": (
+            "Database cannot be opened",
+            "It is missing, offline, starting, or the login has no user in it.",
+            "Check `source.database`; give the login a user in the database; bring the database online.",
+        ),
+        "A2248": (
+            "Connection to SQL Server was lost",
+            "The network, a restart of the server, or an administrator ended it.",
+            "None: the agent connects again by itself and checks which history it finds.",
+        ),
+        "A2249": (
+            "Statement took too long",
+            "The server gave no answer within `source.query_timeout`.",
+            "Tried again by itself. If it stays so, look at what the server waits for, or raise the time.",
+        ),
+        "A2250": (
+            "Lock or deadlock",
+            "Another session held a lock for too long, or the server ended our statement to solve a deadlock.",
+            "Tried again by itself. If it happens often, look for long transactions in the ERP.",
+        ),
+        "A2251": (
+            "Snapshot was not kept",
+            "The structure of a table was changed meanwhile, or the server's store of row versions ran out of room.",
+            "Read again by itself. If it stays so, look at the space of tempdb.",
+        ),
+        "A2252": (
+            "Snapshot isolation is off",
+            "Without it tables that are read one after the other are not of one moment.",
+            "`cdc install` can turn it on when told so; or set `source.snapshot` to \"auto\".",
+        ),
+        "A2253": (
+            "Database is a secondary, or read-only",
+            "Changes can only be asked for where they are made: at the primary replica.",
+            "Tried again by itself, for it may be a failover. Name the listener of the availability group in `source.server`.",
+        ),
+        "A2254": (
+            "Permission is missing",
+            "The agent's login may not do what is named.",
+            "`cdc doctor` shows the statement that gives the permission.",
+        ),
+        "A2256": (
+            "SQL Server lacks resources",
+            "Memory, the log, tempdb or a limit of the service is used up.",
+            "Tried again by itself. Look at the server's disks and memory.",
+        ),
+        "A2257": (
+            "SQL Server refused a statement",
+            "The server met an error that the agent does not know.",
+            "Tried again by itself. If it stays so, report the message.",
+        ),
+        "A2258": (
+            "Database is damaged",
+            "The server read a page that is not what was written.",
+            "Run DBCC CHECKDB, restore the database from a backup, and check the disks.",
+        ),
+        "A2259": (
+            "Constraint refused a row",
+            "A key is there twice, a reference leads nowhere, or a value is missing.",
+            "Look at the row in the ERP; the number says which kind of constraint it was.",
+        ),
+        "A2260": (
+            "Value does not fit",
+            "A value is too long or too large for its column, or cannot be converted.",
+            "Look at the row, or exclude the column.",
         ),
     }
 )

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import NamedTuple, Protocol, TypeAlias
 
-from cdc.errors import CompanyStopped, ConfigError, DatasetPaused, ProgramStopped
+from cdc.errors import CompanyStopped, ConfigError, DatasetPaused, ProgramStopped, Transient
 from transport.errors import CodedError, Refused
 
 FIRST = 0.5  # seconds: ceiling of the first wait
@@ -96,9 +96,10 @@ def backoff(failures: int, random: Random) -> float:
     return max(FLOOR, random.uniform(0.0, ceiling))
 
 
-def failures_after(failures: int, ran_for: float) -> int:
+def failures_after(failures: int, ran_for: float, error: BaseException | None = None) -> int:
     """The count of failures in a row, once a service that ran for `ran_for` seconds has failed again."""
-    return 1 if ran_for >= STEADY else failures + 1
+    progressed = error is not None and any(isinstance(e, Transient) and e.progressed for e in leaves(error))
+    return 1 if progressed or ran_for >= STEADY else failures + 1
 
 
 def exit_status(error: ProgramStopped) -> ExitStatus:

@@ -229,7 +229,7 @@ class _Keeper:
             error = await self._attempt(stop)
             if error is None and (self.service.once or stop.is_set()):
                 break
-            self._failures = failures_after(self._failures, self._clock.monotonic() - began)
+            self._failures = failures_after(self._failures, self._clock.monotonic() - began, error)
             self._total += 1
             await self._after(error or Transient("A2502", "the service ended by itself", where=self.service.name))
         self._report(ServiceState.ENDED)

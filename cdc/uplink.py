@@ -105,6 +105,7 @@ class Uplink:
         self.reports = reports
         self.work = asyncio.Event()
         self.taking_over = False
+        self.progressed = False  # the cloud applied something since the connection began
         self.welcomed = asyncio.Event()  # the cloud has said, at least once, what it has
         self.acked = asyncio.Event()  # set at each ack; whoever waits for room or progress clears it
 
@@ -123,6 +124,7 @@ class Uplink:
             raise CompanyStopped(
                 "A2601", "this company is not enrolled: run `cdc enrol COMPANY CODE`", where=self.settings.company
             )
+        self.progressed = False
         self.reports.link(LinkReport(state="connecting"))
         try:
             await self._connection(identity, stop)
@@ -133,13 +135,16 @@ class Uplink:
             raise self._translate(error) from error
         except (ConnectionError, TimeoutError) as error:
             self.reports.link(LinkReport(state="closed", code="T1013", message=type(error).__name__))
-            raise Transient("A2602", f"the connection was lost: {type(error).__name__}", where=self.settings.company) from error
+            raise self._lost("A2602", f"the connection was lost: {type(error).__name__}") from error
 
     def _translate(self, error: TransportError) -> Transient:
         code = {Untrusted: "A2603", NotOurs: "A2604", Unreachable: "A2602"}.get(type(error), "A2602")
         if isinstance(error, RemoteProtocolError):
             code = "A2605"
-        return Transient(code, str(error), where=self.settings.company)
+        return self._lost(code, str(error))
+
+    def _lost(self, code: str, message: str) -> Transient:
+        return Transient(code, message, where=self.settings.company, progressed=self.progressed)
 
     async def _connection(self, identity: Identity, stop: asyncio.Event) -> None:
         link = await self.dial()
@@ -237,7 +242,7 @@ class _Talk:
 
     async def _acked(self, ack: Ack) -> None:
         up = self._uplink
-        await up.executor.run(lambda: _acknowledge(up.journal, ack))
+        up.progressed |= await up.executor.run(lambda: _acknowledge(up.journal, ack))
         up.reports.ack(
             AckReport(ack.channel, ack.staged, ack.applied, ack.withheld, tuple(ack.held), up.runtime.clock.monotonic())
         )
@@ -325,9 +330,12 @@ def _checksums(journal: Journal, channel: str, after: int, upto: int) -> Iterato
             after = seq
 
 
-def _acknowledge(journal: Journal, ack: Ack) -> None:
+def _acknowledge(journal: Journal, ack: Ack) -> bool:
+    """Return whether the cloud applied more than it had."""
+    before = journal.channel(ack.channel)
     journal.staged(ack.channel, ack.staged)
     journal.applied(ack.channel, ack.applied)
+    return before is None or ack.applied > before.applied
 
 
 __all__ = ["AckReport", "JournalChannel", "LinkReport", "Reports", "Uplink", "UplinkSettings"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import shutil
 import sqlite3
@@ -449,6 +450,22 @@ def test_a_clock_that_was_set_back_makes_no_load_look_old(tmp_path: Path) -> Non
         await world.converge()
         world.erp.work()
         await world.converge()
+
+    life(tmp_path, course)
+
+
+def test_a_link_that_is_cut_after_each_success_is_opened_again_at_once(tmp_path: Path) -> None:
+    """A wait that grew with every cut would soon be a minute, though nothing but the link is bad."""
+
+    async def course(world: World) -> None:
+        for _ in range(12):
+            world.cut()
+            world.erp.work()
+            await world.converge()
+        links = [event for event in world.trace if event[1] == "link"]
+        waits = [then[0] - cut[0] for cut, then in itertools.pairwise(links) if cut[2] == "closed"]
+        assert len(waits) >= 12
+        assert max(waits) < 1.0
 
     life(tmp_path, course)
 

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import shutil
 import sqlite3
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from random import Random
 from typing import Any, TypeVar
@@ -145,6 +145,11 @@ class Store(SqliteStore):
         state = super().adopt(channel, journal_id, next_seq)
         self._world.note("adopt", channel, journal_id.hex()[:8], next_seq)
         return state
+
+    def release(self, channels: Collection[str]) -> list[str]:
+        detached = super().release(channels)
+        self._world.keeps(channels)
+        return detached
 
     def apply(self, channel: str, journal_id: bytes, tail: Sequence[Staged], decode: Decode, progress: Progress) -> Applied:
         applied = super().apply(channel, journal_id, tail, decode, progress)
@@ -604,6 +609,10 @@ class World:
     def _check_dataset(self, name: str, position: Position) -> None:
         was, here = self.erp.at(name, position), Copy(self.cloud.copy, name)
         assert any(here.equals(rows) for rows in was), f"{name} at {position.version}: {here.difference(was[-1])}"
+
+    def keeps(self, channels: Collection[str]) -> None:
+        """The copy has no position in other channels any more: a journal that knows of them begins anew."""
+        self._positions = {channel: position for channel, position in self._positions.items() if channel in channels}
 
     def went_back(self, *, copy: bool = False) -> None:
         """Files were put back: so are acks, epochs where neither side knows better, and, with the copy's file, positions."""

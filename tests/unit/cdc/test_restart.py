@@ -100,6 +100,13 @@ def test_a_service_that_ran_steadily_has_left_its_failures_behind() -> None:
     assert failures_after(9, restart.STEADY - 1) == 10
 
 
+def test_a_service_that_achieved_something_has_left_its_failures_behind() -> None:
+    lost = Transient("A2602", "lost", progressed=True)
+    assert failures_after(9, 1.0, lost) == 1
+    assert failures_after(9, 1.0, ExceptionGroup("both", [ValueError("x"), lost])) == 1
+    assert failures_after(9, 1.0, Transient("A2602", "lost")) == 10
+
+
 def test_a_company_whose_file_may_be_back_is_tried_again_and_another_is_not() -> None:
     assert step(CompanyStopped("A2202", "x")) == Stop(60.0)
     assert step(CompanyStopped("A2401", "x")) == Stop(None)
