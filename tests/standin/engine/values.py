@@ -6,6 +6,7 @@ import json
 import re
 import struct
 from collections.abc import Callable, Sequence
+from decimal import Decimal
 from typing import Any
 
 from tests.standin.engine import types
@@ -99,13 +100,11 @@ def _read(type_: SqlType, text: str) -> Any:
     if type_.name in {"float", "real"}:
         return float(text)
     if type_.name == "decimal" or type_.name in types.MONEYS:
-        from decimal import Decimal
-
         return Decimal(text)
     return bytes.fromhex(text) if types.pg_base(type_) == "bytea" else text
 
 
-# -- geography and geometry: points only; the value is what a client gets, MS-SSCLRT's serialization -----------------------------
+# -- geography and geometry: points only; the value is what a client gets, MS-SSCLRT's serialization ------------------------
 
 
 def spatial_original(stored: str, *, geography: bool) -> bytes:
@@ -136,7 +135,7 @@ def _point(wkb: bytes) -> tuple[int, Sequence[float]]:
     return kind, struct.unpack(f"<{len(rest) // 8}d", rest)
 
 
-# -- by type ---------------------------------------------------------------------------------------------------------------------
+# -- by type ----------------------------------------------------------------------------------------------------------------
 
 
 def encoder(type_: SqlType) -> Callable[[Any], Any] | None:
@@ -189,6 +188,13 @@ def rows_decoder(column_types: Sequence[SqlType]) -> Callable[[Sequence[Any]], l
         return values
 
     return lambda rows: [decoded(row) for row in rows] if decoders else [tuple(row) for row in rows]
+
+
+def assign(value: Value, source: SqlType, target: SqlType) -> Value:
+    """The implicit conversion to a declared type (conversion.assign)."""
+    from tests.standin.engine import conversion  # it builds on this module
+
+    return conversion.assign(value, source, target)
 
 
 def utf16_length(value: str) -> int:
