@@ -9,26 +9,22 @@ import argparse
 import asyncio
 import os
 import sys
-from collections.abc import Awaitable, Callable, Sequence
-from functools import partial
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import TypeVar
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from cdc import host, logs
 from cdc.config import Company, Config
 from cdc.control import Client, RestoredRequest, SyncRequest, TakeoverRequest
-from cdc.daemon import Daemon, open_source
-from cdc.doctor import inspect_installation
+from cdc.daemon import Daemon
+from cdc.database_commands import add_verbs, complain, configuration, named, say
 from cdc.errors import AgentError, ConfigError, ProgramStopped
 from cdc.journal_identity import Identity, IdentityFile
-from cdc.model import Finding, Severity
 from cdc.reload import check, load_files
 from cdc.render import render_status
 from cdc.restart import ExitStatus
-from cdc.sources.base import Source
 from transport.client import enrol, tls_context
 from transport.errors import CodedError
 from transport.frames import EnrolRequest
@@ -36,7 +32,6 @@ from transport.machine import calm_collector, system_runtime
 from transport.runtime import Runtime
 
 DEFAULT_CONFIG = Path("agent.toml")
-T = TypeVar("T")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -47,10 +42,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _carried_out(verb, options)
     except ConfigError as error:
         for problem in error.problems:
-            _complain(problem)
+            complain(problem)
         return ExitStatus.CONFIG
     except CodedError as error:
-        _complain(error)
+        complain(error)
         return ExitStatus.STATE if error.code in ("A2101", "A2102") else ExitStatus.FAILED
     except BrokenPipeError:  # whoever reads our output has enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -80,12 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     add("check", _check, "read the configuration and name every mistake")
     add("status", _status, "show what the running agent does")
     add("reload", _reload, "have the running agent read its configuration again")
-    doctor = add("doctor", _doctor, "look for everything a new installation gets wrong")
-    doctor.add_argument("company", nargs="?", default="")
-    install = add("install", _install, "create or upgrade change tracking in the ERP database")
-    install.add_argument("company", nargs="?", default="")
-    uninstall = add("uninstall", _uninstall, "remove everything of ours from the ERP database")
-    uninstall.add_argument("company")
+    add_verbs(add)
     enrolment = add("enrol", _enrol, "become the company's agent, with a one-time code from the cloud")
     enrolment.add_argument("company")
     enrolment.add_argument("code")
@@ -127,10 +117,10 @@ async def _daemon(path: Path) -> ExitStatus:
 def _check(options: argparse.Namespace) -> int:
     problems = check(options.config)
     for problem in problems:
-        _complain(problem)
+        complain(problem)
     if problems:
         return ExitStatus.CONFIG
-    _say(f"{options.config}: no mistakes")
+    say(f"{options.config}: no mistakes")
     return ExitStatus.OK
 
 
@@ -141,60 +131,35 @@ def _status(options: argparse.Namespace) -> int:
 
 def _reload(options: argparse.Namespace) -> int:
     done = _client(options).reload()
-    _say(done.message, *done.details)
+    say(done.message, *done.details)
     return ExitStatus.OK
 
 
 def _sync(options: argparse.Namespace) -> int:
     request = SyncRequest(options.company, options.channel, full=options.full, when="next" if options.next else "now")
     done = _client(options).sync(request)
-    _say(done.message, *done.details)
+    say(done.message, *done.details)
     return ExitStatus.OK
 
 
 def _restored(options: argparse.Namespace) -> int:
-    _say(_client(options).restored(RestoredRequest(options.company, options.choice)).message)
+    say(_client(options).restored(RestoredRequest(options.company, options.choice)).message)
     return ExitStatus.OK
 
 
 def _takeover(options: argparse.Namespace) -> int:
-    _say(_client(options).takeover(TakeoverRequest(options.company)).message)
+    say(_client(options).takeover(TakeoverRequest(options.company)).message)
     return ExitStatus.OK
-
-
-def _install(options: argparse.Namespace) -> int:
-    config = _config(options)
-    for company in _companies(config, options.company):
-        _say(*asyncio.run(_with_source(company, partial(_installed, company))))
-    return ExitStatus.OK
-
-
-def _uninstall(options: argparse.Namespace) -> int:
-    (company,) = _companies(_config(options), options.company)
-    _say(*asyncio.run(_with_source(company, _removed)))
-    return ExitStatus.OK
-
-
-def _doctor(options: argparse.Namespace) -> int:
-    config = _config(options)
-    worst = ExitStatus.OK
-    for company in _companies(config, options.company):
-        findings = asyncio.run(_inspected(config, company))
-        for finding in findings:
-            _show(company, finding)
-        if any(finding.severity is Severity.ERROR for finding in findings):
-            worst = ExitStatus.FAILED
-    return worst
 
 
 def _enrol(options: argparse.Namespace) -> int:
-    config = _config(options)
-    (company,) = _companies(config, options.company)
+    config = configuration(options)
+    (company,) = named(config, options.company)
     runtime = system_runtime()
     file = IdentityFile(_company_folder(config, company) / "journal.identity", runtime.durable)
     file.check()  # a code is good for once: first everything that can be wrong here
     file.save(asyncio.run(_enrolled(config, company, options.code, runtime)))
-    _say(f"{company.name}: enrolled at {config.cloud.url}")
+    say(f"{company.name}: enrolled at {config.cloud.url}")
     _wake(config, company)
     return ExitStatus.OK
 
@@ -205,7 +170,7 @@ def _wake(config: Config, company: Company) -> None:
         Client(config.agent.state).sync(SyncRequest(company.name))
     except AgentError as error:
         if error.code != "A2515":  # no agent runs: it will see the new identity when it starts
-            _say(f"the running agent was not told ({error}): cdc sync {company.name}")
+            say(f"the running agent was not told ({error}): cdc sync {company.name}")
 
 
 def _demo(options: argparse.Namespace) -> int:
@@ -221,11 +186,6 @@ def _demo(options: argparse.Namespace) -> int:
 # -- parts -----------------------------------------------------------------------------------------------------------------
 
 
-def _config(options: argparse.Namespace) -> Config:
-    loaded, _ = load_files(options.config)
-    return loaded.required()
-
-
 def _company_folder(config: Config, company: Company) -> Path:
     """Made if need be. Raises ProgramStopped A2102."""
     folder = config.agent.state / company.name
@@ -238,40 +198,7 @@ def _company_folder(config: Config, company: Company) -> Path:
 
 
 def _client(options: argparse.Namespace) -> Client:
-    return Client(_config(options).agent.state)
-
-
-def _companies(config: Config, name: str) -> list[Company]:
-    found = [company for company in config.companies if name in ("", company.name)]
-    if not found:
-        raise AgentError("A2513", "no such company in the configuration", where=name)
-    return found
-
-
-async def _with_source(company: Company, act: Callable[[Source], Awaitable[T]]) -> T:
-    source = open_source(company, system_runtime())
-    try:
-        return await act(source)
-    finally:
-        await source.close()
-
-
-async def _installed(company: Company, source: Source) -> list[str]:
-    await source.open()
-    return await source.install(company.datasets)
-
-
-async def _removed(source: Source) -> list[str]:
-    await source.open()
-    return await source.uninstall()
-
-
-async def _inspected(config: Config, company: Company) -> list[Finding]:
-    source = open_source(company, system_runtime())
-    try:
-        return [*await source.inspect(company.datasets), *await inspect_installation(config, company)]
-    finally:
-        await source.close()
+    return Client(configuration(options).agent.state)
 
 
 async def _enrolled(config: Config, company: Company, code: str, runtime: Runtime) -> Identity:
@@ -289,22 +216,3 @@ async def _enrolled(config: Config, company: Company, code: str, runtime: Runtim
         cloud=config.cloud.url,
         company=company.name,
     )
-
-
-def _show(company: Company, finding: Finding) -> None:
-    mark = {"ok": "ok     ", "warning": "warning", "error": "ERROR  "}[finding.severity]
-    _say(f"{mark} {finding.code} {company.name}: {finding.where}: {finding.message}")
-    if finding.severity is not Severity.OK:
-        _say(*(f"        {line}" for line in (finding.remedy, finding.statement) if line))
-
-
-def _say(*lines: str) -> None:
-    for line in lines:
-        if line:
-            sys.stdout.write(line + "\n")
-
-
-def _complain(error: CodedError) -> None:
-    sys.stderr.write(f"{error}\n")
-    if error.remedy:
-        sys.stderr.write(f"    {error.remedy}\n")

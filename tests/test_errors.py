@@ -16,7 +16,7 @@ from tools.errors_doc import PACKAGES, PAGE, document
 from transport.errors import REGISTRY as WIRE
 
 ROOT = Path(__file__).resolve().parent.parent
-HOMES = {ROOT / package / "errors.py" for package in ("cdc", "transport", "cloud")}
+HOMES = {path for package in ("cdc", "transport", "cloud") for path in (ROOT / package).glob("errors*.py")}
 REGISTERED = {**WIRE, **AGENT, **CLOUD}
 CODE = re.compile(r"\b(?:T1|A2|C3)\d{3}\b")
 

@@ -17,7 +17,7 @@ PAGE = Path(__file__).resolve().parent.parent / "docs" / "errors.md"
 INTRODUCTION = """\
 # Errors
 
-<!-- made by `make errors-doc` from transport/errors.py, cdc/errors.py and cloud/errors.py: mend those, not this page -->
+<!-- made by `make errors-doc` from transport/errors.py, cdc/errors*.py and cloud/errors.py: mend those, not this page -->
 
 Every error has a code. Log lines, `cdc status`, `/health`, the API's problem documents and the goodbyes on the wire carry it; a
 code keeps its meaning for ever and is never given again. Messages name things (a file and key, a company, a dataset, a column),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sqlite3
 import subprocess
@@ -47,8 +48,14 @@ class World:
         (self.folder / "agent.toml").write_text(CONFIG.format(ca=ca, port=port))
 
     def call(self, *words: str) -> tuple[int, str]:
+        status, _, said = self.both(*words)
+        return status, said
+
+    def both(self, *words: str) -> tuple[int, str, str]:
+        """Exit status, standard output, standard error."""
         status = int(cli.main(["--config", str(self.folder / "agent.toml"), *words]))
-        return status, self._capsys.readouterr().err
+        captured = self._capsys.readouterr()
+        return status, captured.out, captured.err
 
 
 @pytest.fixture
@@ -142,3 +149,72 @@ def test_a_reader_that_has_enough_gets_no_traceback(world: World) -> None:
         os.close(writing)
     assert "Traceback" not in done.stderr
     assert done.returncode in (1, 0)
+
+
+# -- install and uninstall -------------------------------------------------------------------------------------------------
+
+
+def tables(world: World) -> set[str]:
+    with closing(sqlite3.connect(world.folder / "erp.db")) as db:
+        return {name for (name,) in db.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
+
+
+def another_company(world: World, name: str, erp: str) -> None:
+    more = f'[[company]]\nname = "{name}"\nsource = {{ kind = "sqlite", path = "{erp}" }}\n'
+    path = world.folder / "agent.toml"
+    path.write_text(path.read_text() + more)
+
+
+def test_install_says_what_it_did_and_the_second_time_that_there_was_nothing_to_do(world: World) -> None:
+    status, out, _ = world.both("install", "acme")
+    assert (status, "acme: tracking table leave by id" in out) == (0, True)
+    assert world.both("install", "acme") == (0, "acme: nothing to do, everything is there\n", "")
+
+
+def test_what_goes_wrong_with_one_company_keeps_install_from_no_other(world: World) -> None:
+    another_company(world, "zeta", "erp.db")
+    another_company(world, "beta", "missing.db")
+    status, out, said = world.both("install")
+    assert (status, "A2202" in said) == (1, True)
+    assert "zeta: " in out
+
+
+@pytest.mark.parametrize("words", [["--script"], ["--enable-tracking"], ["--enable-snapshot"]])
+def test_what_only_a_server_has_is_refused_for_a_file(world: World, words: list[str]) -> None:
+    status, said = world.call("install", *words)
+    assert (status, "A2320" in said) == (1, True)
+    assert tables(world) == {"leave"}
+
+
+@pytest.mark.parametrize(
+    "words", [["--retention", "7d"], ["--enable-tracking", "--retention", "soon"], ["--enable-tracking", "--retention", "5m"]]
+)
+def test_a_retention_that_is_wrong_or_for_nothing_is_a_wrong_command_line(world: World, words: list[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        world.call("install", *words)
+    assert caught.value.code == 2
+
+
+def test_uninstall_removes_what_install_made(world: World) -> None:
+    world.call("install")
+    status, out, _ = world.both("uninstall", "acme", "--yes")
+    assert (status, "acme: removed table _cdc_log" in out, tables(world)) == (0, True, {"leave"})
+    assert world.both("uninstall", "acme", "--yes")[:2] == (0, "acme: nothing to do, there is nothing of ours\n")
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("answer", "status", "left"),
+    [(Terminal("acme\n"), 0, False), (Terminal("yes\n"), 1, True), (Terminal(""), 1, True), (io.StringIO("acme\n"), 1, True)],
+)
+def test_uninstall_asks_for_the_companys_name(
+    world: World, monkeypatch: pytest.MonkeyPatch, answer: io.StringIO, status: int, left: bool
+) -> None:
+    world.call("install")
+    monkeypatch.setattr(sys, "stdin", answer)
+    done, _, said = world.both("uninstall", "acme")
+    assert (done, "A2322" in said, "_cdc_log" in tables(world)) == (status, left, left)
