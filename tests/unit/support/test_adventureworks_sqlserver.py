@@ -31,7 +31,7 @@ def test_types_keys_identities_and_references_are_those_of_the_published_schema(
 
 @needs_data
 def test_a_row_whose_parent_is_left_out_is_left_out_too() -> None:
-    rows = {table.name: rows for table, rows in made.all_rows(1, most=200)}
+    rows = {table.name: rows for table, rows in made.all_rows(1, most=600)}
     orders = {row[0] for row in rows["Purchasing.PurchaseOrderHeader"]}
     details = rows["Purchasing.PurchaseOrderDetail"]
     assert details
