@@ -219,8 +219,9 @@ def test_settings_and_modules_that_are_named_exist(page: Path) -> None:
     assert [name for name in named if not is_setting(name) and not is_symbol(name)] == []
 
 
-def test_the_agents_example_has_no_mistake() -> None:
-    assert check(ROOT / "examples" / "agent.toml") == []
+@pytest.mark.parametrize("name", ["agent.toml", "sqlserver.toml"])
+def test_the_agents_examples_have_no_mistake(name: str) -> None:
+    assert check(ROOT / "examples" / name) == []
 
 
 def test_the_clouds_example_has_no_mistake() -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from cdc.config import Text, load
 from cdc.model import Dataset, Position, Witness
+from cdc.source_settings import Login, Secret, SnapshotUse, SqlServerSource
 from cdc.sources.sqlite.source import SqliteSource
 from cloud.config import parse_config
 from cloud.store.registry import Registry
@@ -79,7 +80,32 @@ def test_a_registry_of_version_1_loads(tmp_path: Path, runtime: Runtime) -> None
         registry.close()
 
 
-def test_configurations_of_version_1_load() -> None:
-    path = GOLDEN / "agent-1.toml"
+@pytest.mark.parametrize("name", ["agent-1.toml", "agent-1-sqlserver.toml"])
+def test_configurations_of_version_1_load(name: str) -> None:
+    path = GOLDEN / name
     assert load([Text(path, path.read_text(encoding="utf-8"))]).problems == ()
+
+
+def test_a_sql_server_in_a_configuration_of_version_1_means_what_it_meant() -> None:
+    path = GOLDEN / "agent-1-sqlserver.toml"
+    config = load([Text(path, path.read_text(encoding="utf-8"))]).required()
+    assert config.companies[0].source == SqlServerSource(
+        server="erp.acme.example",
+        database="ERP",
+        driver="",
+        login=Login.SQL,
+        user="cdc",
+        password=Secret(env="CDC_ERP_PASSWORD"),
+        encrypt=True,
+        trust_server_certificate=False,
+        certificate_host="",
+        login_timeout=15.0,
+        query_timeout=120.0,
+        lock_timeout=5.0,
+        multi_subnet_failover=False,
+        snapshot=SnapshotUse.REQUIRE,
+    )
+
+
+def test_a_configuration_of_the_cloud_of_version_1_loads() -> None:
     assert parse_config((GOLDEN / "cloud-1.toml").read_text(encoding="utf-8"), where="cloud-1.toml").version == 1

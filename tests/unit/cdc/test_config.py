@@ -246,8 +246,9 @@ def test_the_example_is_a_right_configuration() -> None:
     assert [d.name for d in acme.datasets] == ["employee", "absence", "photo"]
 
 
-def test_every_default_that_the_example_shows_is_the_default() -> None:
-    path = Path(__file__).resolve().parents[3] / "examples" / "agent.toml"
+@pytest.mark.parametrize("name", ["agent.toml", "sqlserver.toml"])
+def test_every_default_that_an_example_shows_is_the_default(name: str) -> None:
+    path = Path(__file__).resolve().parents[3] / "examples" / name
     (text,) = read_files(path)
     lines = (text.content or "").splitlines()
     shown = "\n".join(line.removeprefix("# ") if line.startswith("# ") and " = " in line else line for line in lines)
