@@ -161,6 +161,11 @@ class Star:
     qualifier: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Default:
+    """`DEFAULT` as a value of INSERT or UPDATE (and of EXEC)."""
+
+
 Expression: TypeAlias = (
     Literal
     | Variable
@@ -358,11 +363,6 @@ class Truncate:
 
 
 @dataclass(frozen=True, slots=True)
-class Default:
-    """`DEFAULT` as a value of INSERT or UPDATE (and of EXEC)."""
-
-
-@dataclass(frozen=True, slots=True)
 class ColumnDef:
     """`computed` excludes `type`. `generated`: GENERATED ALWAYS AS ROW START|END."""
 
@@ -448,6 +448,7 @@ class CreateTrigger:
     events: tuple[str, ...]  # INSERT, UPDATE, DELETE
     body: Sequence[Statement]
     text: str
+    lines: Sequence[int] = ()  # of the body's statements
 
 
 @dataclass(frozen=True, slots=True)
@@ -465,6 +466,7 @@ class CreateProcedure:
     parameters: Sequence[tuple[str, TypeName, Expression | None, bool]]
     body: Sequence[Statement]
     text: str
+    lines: Sequence[int] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -578,6 +580,7 @@ class CreateLogin:
 class CreateUser:
     name: str
     login: str  # "": WITHOUT LOGIN
+    schema: str = ""  # DEFAULT_SCHEMA
 
 
 @dataclass(frozen=True, slots=True)
@@ -656,23 +659,29 @@ class If:
     condition: Expression
     then: Statement
     otherwise: Statement | None
+    then_line: int = 1
+    otherwise_line: int = 1
 
 
 @dataclass(frozen=True, slots=True)
 class While:
     condition: Expression
     body: Statement
+    line: int = 1  # of the body
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
     statements: Sequence[Statement]
+    lines: Sequence[int] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class TryCatch:
     attempt: Sequence[Statement]
     caught: Sequence[Statement]
+    attempt_lines: Sequence[int] = ()
+    caught_lines: Sequence[int] = ()
 
 
 @dataclass(frozen=True, slots=True)
