@@ -1,0 +1,1 @@
+SELECT s.[number] FROM [erp_cdc].[settings] AS s WHERE s.[name] = N'layout';

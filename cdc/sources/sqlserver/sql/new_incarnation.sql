@@ -1,0 +1,1 @@
+UPDATE [erp_cdc].[settings] SET [bytes] = ? WHERE [name] = N'incarnation';

@@ -1,0 +1,11 @@
+DECLARE @object int = ?;
+SELECT t.[object_id],
+       s.[name] AS [schema],
+       t.[name] AS [table],
+       CONVERT(char(23), t.[modify_date], 121) AS [modified],
+       c.[begin_version],
+       CHANGE_TRACKING_MIN_VALID_VERSION(t.[object_id]) AS [min_valid]
+FROM [sys].[tables] AS t
+INNER JOIN [sys].[schemas] AS s ON s.[schema_id] = t.[schema_id]
+LEFT OUTER JOIN [sys].[change_tracking_tables] AS c ON c.[object_id] = t.[object_id]
+WHERE t.[object_id] = @object;
