@@ -1,8 +1,8 @@
 """The gate: every T-SQL text goes through Microsoft's own parser (ScriptDom, the grammar of SQL Server 2019), offline.
 
-It checks syntax, neither names nor types. The parser is a .NET assembly, so it runs in a process of its own, on the .NET runtime of
-the pip package dotnetcore2. The assembly is Microsoft's and not part of this project: it is taken, once, out of a wheel that pip
-fetches (pinned by its hash) into a cache folder.
+It checks syntax, neither names nor types. The parser is a .NET assembly, so it runs in a process of its own, on the runtime of
+the pip package dotnetcore2. The assembly is Microsoft's and not part of this project: it is taken, once, out of a wheel that
+pip fetches (pinned by its hash) into a cache folder.
 
     python -m tests.support.tsqlcheck FILE...      batches are separated by lines with GO; `?` is taken for a parameter
     python -m tests.support.tsqlcheck --serve      JSON lines {"name", "sql"} in, one JSON document out
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import itertools
 import json
 import os
 import re
@@ -75,7 +76,7 @@ class Report(NamedTuple):
     used: list[str]
 
 
-# -- for tests -----------------------------------------------------------------------------------------------------------------
+# -- for tests ----------------------------------------------------------------------------------------------------------------
 
 
 def missing() -> str:
@@ -114,7 +115,7 @@ def _environment() -> dict[str, str]:
     return {**os.environ, "DOTNET_SYSTEM_GLOBALIZATION_INVARIANT": "1", "COMPlus_EnableDiagnostics": "0"}
 
 
-# -- the assembly --------------------------------------------------------------------------------------------------------------
+# -- the assembly -------------------------------------------------------------------------------------------------------------
 
 
 def assembly() -> Path:
@@ -158,7 +159,7 @@ def _sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-# -- in the parser's own process -------------------------------------------------------------------------------------------------
+# -- in the parser's own process ----------------------------------------------------------------------------------------------
 
 
 class Parser:
@@ -169,7 +170,8 @@ class Parser:
         from clr_loader import get_coreclr
 
         found = importlib.util.find_spec("dotnetcore2")
-        assert found is not None and found.origin is not None
+        assert found is not None
+        assert found.origin is not None
         with tempfile.NamedTemporaryFile("w", suffix=".runtimeconfig.json") as config:
             json.dump(RUNTIME, config)
             config.flush()
@@ -195,12 +197,14 @@ class Parser:
 def _missing_semicolons(tree: Any) -> Iterator[tuple[int, int, int, str]]:
     """The parser takes `... WITH CHANGE_TRACKING_CONTEXT` without a semicolon before it; the server does not (error 319)."""
     before = ";"
-    tokens = [t for t in tree.ScriptTokenStream if str(t.TokenType) not in ("WhiteSpace", "SingleLineComment", "MultilineComment")]
-    for token, following in zip(tokens, tokens[1:], strict=False):
+    tokens = [
+        t for t in tree.ScriptTokenStream if str(t.TokenType) not in ("WhiteSpace", "SingleLineComment", "MultilineComment")
+    ]
+    for token, following in itertools.pairwise(tokens):
         word = str(token.Text or "").upper()
-        if word == "WITH" and str(following.Text or "").upper() == "CHANGE_TRACKING_CONTEXT":
-            if before not in (";", "BEGIN", "ELSE", "TRY", "CATCH", "AS"):
-                yield token.Line, token.Column, 319, SEMICOLON
+        clause = word == "WITH" and str(following.Text or "").upper() == "CHANGE_TRACKING_CONTEXT"
+        if clause and before not in (";", "BEGIN", "ELSE", "TRY", "CATCH", "AS"):
+            yield token.Line, token.Column, 319, SEMICOLON
         before = word
 
 
