@@ -190,13 +190,14 @@ def float_text(value: float) -> str:
 
 
 def _to_bytes(value: Value, source: SqlType, target: SqlType) -> bytes:
+    raw: bytes
     if isinstance(value, bytes):
         raw = value
     elif source.name == "uniqueidentifier":
         raw = values.guid_bytes(value)
     elif source.name in types.INTEGERS:
         size = {"tinyint": 1, "smallint": 2, "int": 4, "bigint": 8}[source.name]
-        raw = value.to_bytes(size, "big", signed=source.name != "tinyint")
+        raw = int(value).to_bytes(size, "big", signed=source.name != "tinyint")
         if target.length != MAX:
             raw = raw[-target.length :].rjust(target.length if target.name == "binary" else 0, b"\0")
         return raw
@@ -244,7 +245,7 @@ def _to_variant(value: Value, source: SqlType, target: SqlType) -> Variant:
 
 
 def _same(value: Value, source: SqlType, target: SqlType) -> Value:
-    if source.name == target.name or source.name in types.STRINGS and target.name in {"xml", "hierarchyid"}:
+    if source.name == target.name or (source.name in types.STRINGS and target.name in {"xml", "hierarchyid"}):
         return value
     raise errors.clash(source.name, target.name)
 

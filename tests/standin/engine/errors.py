@@ -229,7 +229,8 @@ def _snapshot_conflict(error: asyncpg.PostgresError, state: State) -> SqlError:
         3960,
         "Snapshot isolation transaction aborted due to update conflict. You cannot use snapshot isolation to access table "
         f"'{name}' directly or indirectly in database '{database}' to update, delete, or insert the row that has been modified "
-        "or deleted by another transaction. Retry the transaction or change the isolation level for the update/delete statement.",
+        "or deleted by another transaction. Retry the transaction or change the isolation level for the update/delete "
+        "statement.",
         state=2,
     )
 
