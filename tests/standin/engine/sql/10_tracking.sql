@@ -48,20 +48,24 @@ CREATE FUNCTION standin.context() RETURNS bytea LANGUAGE sql VOLATILE AS $$
   SELECT CASE WHEN pg_trigger_depth() <= 1 THEN decode(nullif(current_setting('standin.context', true), ''), 'hex') END
 $$;
 
-CREATE FUNCTION standin.assigned() RETURNS int[] LANGUAGE sql VOLATILE AS $$
-  SELECT CASE WHEN pg_trigger_depth() <= 1 THEN string_to_array(nullif(current_setting('standin.assigned', true), ''), ',')::int[] END
-$$;
-
--- SYS_CHANGE_COLUMNS: four zero bytes, then each column id, little endian.
+-- SYS_CHANGE_COLUMNS: four zero bytes, then each column id, little endian, in the order in which they were first assigned.
 CREATE FUNCTION standin.mask(columns int[]) RETURNS bytea LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
-  SELECT '\x00000000'::bytea || coalesce(string_agg(reverse(int4send(c)), ''::bytea ORDER BY c), ''::bytea)
-  FROM (SELECT DISTINCT unnest(columns) AS c) AS ids
+  SELECT '\x00000000'::bytea || coalesce(string_agg(reverse(int4send(id)), ''::bytea ORDER BY place), ''::bytea)
+  FROM (SELECT id, min(place) AS place FROM unnest(columns) WITH ORDINALITY AS u (id, place) GROUP BY id) AS ids
 $$;
 
-CREATE FUNCTION standin.column_in_mask(column_id int, mask bytea) RETURNS boolean LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
-  SELECT mask IS NULL OR EXISTS (
-    SELECT FROM generate_series(4, length(mask) - 4, 4) AS at WHERE substr(mask, at + 1, 4) = reverse(int4send(column_id)))
-$$;
+CREATE FUNCTION standin.column_in_mask(column_id int, mask bytea) RETURNS boolean LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
+BEGIN
+  IF mask IS NULL THEN
+    RETURN true;
+  END IF;
+  IF length(mask) < 8 THEN
+    RAISE EXCEPTION 'The value supplied for the change_columns argument of CHANGE_TRACKING_IS_COLUMN_IN_MASK function is not valid. The value must be a bitmask returned by the CHANGETABLE(CHANGES ...) function.'
+      USING ERRCODE = 'MS000', DETAIL = '22101,16,1';
+  END IF;
+  RETURN EXISTS (
+    SELECT FROM generate_series(4, length(mask) - 4, 4) AS at WHERE substr(mask, at + 1, 4) = reverse(int4send(column_id)));
+END $$;
 
 CREATE AGGREGATE standin.joined(anycompatiblearray) (sfunc = array_cat, stype = anycompatiblearray);
 
