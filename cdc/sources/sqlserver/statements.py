@@ -71,7 +71,7 @@ def _list(expressions: Iterable[str]) -> str:
 
 
 def changes(r: Reading) -> str:
-    """Each key changed after version `?`; whether its row is there (and matches); the loose keys as they are now; the values."""
+    """Each key changed after version `?`; whether its row is there (and matches); its loose keys as they are now; values."""
     loose = [k.carried for k in r.key if k.loose]
     columns = [*_expressions("CT", _key(r)), _exists(r), *_expressions("T", (*loose, *r.values))]
     return f"DECLARE @from bigint = ?;\nSELECT {_list(columns)}\n{_changed(r)};"
@@ -126,8 +126,9 @@ def changed_counts(tables: Sequence[tuple[str, str]]) -> str:
 
 
 def page(r: Reading, after: Sequence[bool]) -> str:
-    """At most `?` rows in the order of the key's index. `after`: begin behind a key, one `?` for each of its columns in index
-    order; True where that is bound as the UTF-16 bytes of a text. Empty: from the first row.
+    """At most `?` rows in the order of the key's index, from the first (no `after`) or behind a key.
+
+    `after`: one for each key column, in the order of the index: True where its `?` is bound as the UTF-16 bytes of a text.
     """
     columns = _expressions("T", (*_key(r), *r.values))
     return f"{_declared(r, after)}SELECT TOP (@rows) {_list(columns)}\n{_paged(r, bool(after))};"
