@@ -179,8 +179,26 @@ class Connection:
             await self._run(self._drain(), table=table)
             ended = True
         finally:
-            if not ended and not self.doubtful:
-                await to_the_end(self._drop())
+            if not ended:
+                await self.drop()
+
+    async def work(self, call: Callable[[Any, Any], T], *, table: bool = False) -> T:
+        """The result of `call(session, statement)`: pyodbc's own objects, in the connection's thread, in one hop.
+
+        For what is to be done with rows beside fetching them. The call leaves the statement at its end, or `drop` follows.
+        """
+
+        async def called() -> T:
+            if self._statement is None:
+                raise Transient("A2248", "the connection is closed", where=self._where)
+            return await self._executor.run(lambda: call(self._raw, self._statement))
+
+        return await self._run(called(), table=table)
+
+    async def drop(self) -> None:
+        """Gives up what is left of a result of `work`; nobody need wait for the server to send it."""
+        if not self.doubtful:
+            await to_the_end(self._drop())
 
     async def _results(self, sql: str, parameters: Parameters) -> list[list[Row]]:
         await self._begin(sql, parameters)
@@ -222,7 +240,6 @@ class Connection:
             pass
 
     async def _drop(self) -> None:
-        """Gives up the rest of a result."""
         self.cancel()
         with contextlib.suppress(AgentError):
             await self._run(self._renew())
