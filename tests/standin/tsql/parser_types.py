@@ -61,7 +61,7 @@ def parse_type(cursor: Cursor, default_length: int = 1) -> TypeName:
         raise cursor.raise_error(
             2716, f"Column, parameter, or variable: Cannot specify a column width on data type {base}.", start
         )
-    return TypeName(name, builtin)
+    return TypeName(name if builtin is None else Name((base.lower(),)), builtin)
 
 
 def _type_name(cursor: Cursor) -> Name:
