@@ -34,7 +34,7 @@ _entries(
         ),
         "A2205": (
             "Product is not installed in the ERP database",
-            "The product's own tables (_cdc_...) are not there: never installed, removed, or lost with an older backup.",
+            "The product's own tables (_cdc_..., schema erp_cdc) are not there: never made, removed, or lost in a restore.",
             "Run `cdc install`.",
         ),
         "A2206": (
@@ -228,6 +228,71 @@ _entries(
             "Not confirmed",
             "What was asked for cannot be taken back, and nobody said yes to it.",
             "Run the command in a terminal and type the company's name, or say `--yes`.",
+        ),
+        "A2323": (
+            "Connection is not encrypted",
+            "`encrypt = false`: whoever can listen on the network between agent and server reads rows and changes.",
+            "Give the server a certificate and remove the setting; at least keep both in a network of their own.",
+        ),
+        "A2324": (
+            "Certificate is not verified",
+            "`trust_server_certificate = true`: a device on the way can present a certificate of its own and read everything.",
+            "Have this machine trust the certificate's authority (docs/08-sql-server.md says how) and remove the setting.",
+        ),
+        "A2325": (
+            "Password's file is open to others",
+            "Every user of the agent's machine may read the file that the configuration names.",
+            "Give it to the agent's user, or to root with the agent's group, and take the rights of others away.",
+        ),
+        "A2326": (
+            "Version of SQL Server is not supported",
+            "It is older than SQL Server 2016, or not an SQL Server that the agent is tested with.",
+            "Upgrade the server; with a service in Azure try the agent on a copy first.",
+        ),
+        "A2327": (
+            "Server has a known defect",
+            "Microsoft has mended a defect of change tracking in a later build than the server runs.",
+            "Install the update that is named when there is an occasion; the agent goes round it, other programs may not.",
+        ),
+        "A2329": (
+            "Change tracking is off for the database",
+            "Without it SQL Server does not record what changes.",
+            "Run the statement, or `cdc install --enable-tracking` as a user who may.",
+        ),
+        "A2330": (
+            "Change tracking is off for a table",
+            "Nothing is recorded of what changes in the table.",
+            "Run the statement, or `cdc install --enable-tracking` as a user who may.",
+        ),
+        "A2331": (
+            "Changes are forgotten too soon",
+            "The server removes change records before a longer outage is over; what changed then has to be read in full.",
+            "Run the statement; three days outlast a weekend, a week outlasts a holiday.",
+        ),
+        "A2332": (
+            "Clean-up of change records is off",
+            "The database keeps every change record for ever.",
+            "Run the statement. The first clean-up then takes long; nothing waits for it.",
+        ),
+        "A2333": (
+            "Snapshot isolation is not allowed yet",
+            "The server is on the way to allowing it, and waits for the end of transactions that are open.",
+            "Wait, or find the transaction that has been open for so long (`DBCC OPENTRAN`).",
+        ),
+        "A2334": (
+            "Commits are not durable at once",
+            "With delayed durability the server says that a change is kept before it is; a crash takes it back.",
+            "Ask the ERP's maker whether that is meant; otherwise run the statement.",
+        ),
+        "A2335": (
+            "Compatibility level is low",
+            "The database behaves like a server that is older than the oldest supported one.",
+            "Ask the ERP's maker whether the level can be raised; try the agent on a copy of the database first.",
+        ),
+        "A2336": (
+            "Clean-up of change records does not get on",
+            "The server's own clean-up fails or has stopped, so that change records grow and asking for them becomes slower.",
+            "Look at the comments of the rows that the statement shows, and for long transactions in the ERP.",
         ),
     }
 )
