@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextlib
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Self, TypeAlias, TypeVar
 
@@ -165,7 +165,7 @@ class Connection:
 
     async def fetch(
         self, sql: str, parameters: Parameters = (), *, size: int = ROWS_PER_READ, table: bool = False
-    ) -> AsyncIterator[list[Row]]:
+    ) -> AsyncGenerator[list[Row], None]:
         """The rows of the one result, `size` at most at a time, in bounded memory.
 
         Close it (`contextlib.aclosing`) when not all of it is wanted: the rest is then cancelled on the server. No other

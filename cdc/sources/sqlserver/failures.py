@@ -87,6 +87,7 @@ LONGEST = 300  # characters of a server's own text
 
 _STATES: Mapping[str, Kind] = {"HY008": Kind.ENDED, "28000": Kind.LOGIN, "HYT01": Kind.LOST, "24000": Kind.ENDED}
 _NUMBER = re.compile(r"\((-?\d+)\)(?= \(SQL\w+\)|\s*; \[|\s*$)")
+_CLOSED = re.compile(r"connection has been closed|closed (connection|cursor)")
 _CERTIFICATE = re.compile(r"certificate|SSL|TLS|encryption", re.IGNORECASE)
 
 
@@ -136,13 +137,13 @@ def _by_state(state: str, message: str) -> Kind:
         return _STATES[state]
     if state == "HYT00":
         return Kind.UNREACHABLE if "login" in message.lower() else Kind.TIMEOUT
-    if state.startswith("IM") or (not state and "driver" in message.lower()):
+    if state.startswith("IM") or "Can't open lib" in message:
         return Kind.SETUP
     if state.startswith("08"):
         if _CERTIFICATE.search(message):
             return Kind.CERTIFICATE
         return Kind.UNREACHABLE if state == "08001" else Kind.LOST
-    if "closed connection" in message.lower() or "cursor is closed" in message.lower():
+    if _CLOSED.search(message):
         return Kind.LOST
     return Kind.REFUSED
 

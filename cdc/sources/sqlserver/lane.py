@@ -76,6 +76,9 @@ class Lane:
             made = await Connection.open(self._settings, self._runtime, self._name)
         except CompanyStopped as error:
             raise self._judged(error) from error.__cause__
+        except Transient:
+            self._failing_since = None
+            raise
         try:
             await self._prepare(made)
         except BaseException:
