@@ -128,8 +128,19 @@ def datasets_toml(datasets: Iterable[Dataset]) -> str:
 class Product:
     """A cloud and an agent for one company, in a folder."""
 
-    def __init__(self, folder: Path, erp: Path, datasets: Sequence[Dataset], *, company: str = "acme", **settings: str) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        erp: Path,
+        datasets: Sequence[Dataset],
+        *,
+        company: str = "acme",
+        source: str = "",
+        **settings: str,
+    ) -> None:
+        """`source`: the TOML table of another source than the SQLite file `erp`."""
         self.folder = folder
+        self.source = source or f'{{ kind = "sqlite", path = "{erp}" }}'
         self.erp = erp
         self.company = company
         self.datasets = list(datasets)
@@ -182,7 +193,7 @@ url = "https://localhost:{self.agent_url_port}"
 ca = "ca.pem"
 [[company]]
 name = "{self.company}"
-source = {{ kind = "sqlite", path = "{self.erp}" }}
+source = {self.source}
 {settings}
 {declared}{datasets_toml(self.datasets)}"""
 
