@@ -33,6 +33,7 @@ from cloud import cli as cloud_cli
 from cloud.app import COMPANIES_FOLDER, REGISTRY_FILE, render_metrics
 from cloud.config import CloudConfig, parse_config
 from cloud.errors import REGISTRY as CLOUD
+from tests.support import tsqlcheck
 from transport.errors import REGISTRY as WIRE
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -169,6 +170,15 @@ def test_the_page_of_operations_names_every_command_of_the_agent() -> None:
     named = {text.split()[1] for text in inline(OPERATIONS) if text.startswith("cdc ")}
     named |= {word for line in block_lines(OPERATIONS) if line.startswith("cdc ") for word in line.split()}
     assert sorted(set(subparsers(agent_cli._parser())) - named - {"demo"}) == []
+
+
+@pages
+def test_t_sql_in_blocks_is_t_sql(page: Path) -> None:
+    blocks = re.findall(r"^ *```sql\n(.*?)^ *```$", read(page), flags=re.MULTILINE | re.DOTALL)
+    texts = [text for number, block in enumerate(blocks, 1) for text in tsqlcheck.batches(f"{page.name}, {number}", block)]
+    if texts and (reason := tsqlcheck.missing()):
+        pytest.skip(reason)
+    assert [str(finding) for finding in (tsqlcheck.check(texts).findings if texts else [])] == []
 
 
 # -- settings --------------------------------------------------------------------------------------------------------------
