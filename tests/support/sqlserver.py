@@ -103,6 +103,7 @@ class Server:
         self.options = dict(options)
         self._control = control
         self.expected: list[re.Pattern[str]] = []
+        self.log: Any = None  # what a stand-in of our own writes to standard error
         self._made: list[str] = []
         self._pyodbc = pyodbc
 
@@ -199,6 +200,8 @@ class Server:
     def after_test(self) -> list[str]:
         """Collects what was received, removes rules; what was refused and not expected."""
         expected, self.expected = self.expected, []
+        if self.log is not None:
+            print(self.log.read().decode("utf-8", "replace"), end="")  # pytest shows it where the test failed
         if self._control is None:
             return []
         self._control.collect()
@@ -233,7 +236,8 @@ def keywords_of(text: str) -> dict[str, str]:
 @contextlib.contextmanager
 def stand_in(folder: Path, *arguments: str) -> Iterator[Server]:
     """A stand-in of our own, which ends with the block; TLS is verified against its certificate."""
-    with (folder / "standin.log").open("wb+") as log:
+    path = folder / "standin.log"
+    with path.open("wb") as out, path.open("rb") as log:
         command = [
             sys.executable,
             "-m",
@@ -246,23 +250,18 @@ def stand_in(folder: Path, *arguments: str) -> Iterator[Server]:
             str(folder),
             *arguments,
         ]
-        process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log)
+        process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=out)
         try:
             said = _first_line(process, log)
             control = GatedControl(said["control"])
-            server = Server(f"localhost,{said['port']}", "sa", _sa_password(), {}, control)
+            server = Server(f"localhost,{said['port']}", "sa", said["password"], {}, control)
+            server.log = log
             with _environment("SSL_CERT_FILE", said["certificate"]), _environment(PASSWORD, server.password):
                 yield server
             if process.poll() is not None:
                 pytest.fail(f"the stand-in ended by itself (exit status {process.returncode}):\n{_tail(log)}")
         finally:
             _stop(process)
-
-
-def _sa_password() -> str:
-    from tests.standin.engine.database import SA_PASSWORD
-
-    return SA_PASSWORD
 
 
 def _first_line(process: subprocess.Popen[bytes], log: Any) -> dict[str, Any]:
@@ -316,6 +315,7 @@ def sql_server_process(request: pytest.FixtureRequest) -> Iterator[Server]:
     if reason := lacking():
         pytest.skip(reason)
     with tempfile.TemporaryDirectory(prefix="standin-") as folder:
+        Path(folder).chmod(0o711)  # PostgreSQL runs as another user where we are root
         made = foreign() if os.environ.get(FOREIGN) else stand_in(Path(folder))
         with made as server:
             yield server
