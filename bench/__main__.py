@@ -27,6 +27,8 @@ class Sizes:
         self.seconds = 5.0 if quick else 60.0
         self.tables = 20 if quick else 200
         self.blobs = 20 if quick else 200
+        self.from_server = 20_000 if quick else 200_000
+        self.tracked = (10, 50) if quick else (10, 200, 2_000)
 
 
 def speed(folder: Path, sizes: Sizes) -> str:
@@ -69,7 +71,37 @@ def idle(folder: Path, sizes: Sizes) -> str:
     return table(["idle", "agent, of a core", "cloud, of a core", "bytes up a minute", "bytes down a minute"], [line])
 
 
-SECTIONS: dict[str, Callable[[Path, Sizes], str]] = {"speed": speed, "memory": memory, "latency": latency, "idle": idle}
+def sql_server(folder: Path, sizes: Sizes) -> str:
+    """The source for SQL Server, against a bare loop and a client of somebody else's; and its polls."""
+    try:
+        from bench import sqlserver, sqlserver_data
+    except ImportError as error:
+        return f"SQL Server: not measured, {error}"
+    folder.mkdir(exist_ok=True)
+    rows = sizes.from_server
+    with sqlserver_data.server(folder) as server:
+        idle = [sqlserver.idle(server, tables, 20) for tables in sizes.tracked]
+        database = sqlserver_data.create(server, rows)
+        found = sqlserver.against_the_bare_loop(server, database, rows)
+        found += sqlserver.tap(folder, server, database, rows) if (sqlserver.PEERS / "tap-mssql").exists() else []
+        found.append(sqlserver.pipeline(folder / "product", server, database, rows))
+    bare = {m.name.partition(":")[0]: m for m in found if m.name.endswith("bare loop")}
+    lines = [
+        [m.name, number(m.rate), f"{m.micros:.2f}", f"{bare[m.name.partition(':')[0]].micros / m.micros:.0%}"] for m in found
+    ]
+    speeds = table([f"{number(rows)} rows of 12 columns", "rows/s", "CPU µs/row", "bare loop's CPU / this"], lines)
+    polls = [[number(i.tables), *(f"{value:.2f}" for value in i[1:])] for i in idle]
+    heads = ["idle tables, ms", "poll", "of it CPU", "check of all", "of it CPU"]
+    return f"{speeds}\n\n{table(heads, polls)}"
+
+
+SECTIONS: dict[str, Callable[[Path, Sizes], str]] = {
+    "speed": speed,
+    "memory": memory,
+    "latency": latency,
+    "idle": idle,
+    "sqlserver": sql_server,
+}
 
 
 def main() -> int:

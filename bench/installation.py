@@ -69,10 +69,15 @@ class Installation:
         tables: Sequence[str] = (data.TABLE,),
         settings: str = "",
         ports: tuple[int, int] = (0, 0),
+        source: str = "",
     ) -> None:
-        """`settings`: further lines of the company; `ports`: where the agent connects, and where the cloud listens."""
+        """`settings`: further lines of the company; `ports`: where the agent connects, and where the cloud listens.
+
+        `source`: the TOML table of another source than the SQLite file `erp`.
+        """
         folder.mkdir(parents=True, exist_ok=True)
         self.erp = erp
+        self.source = source or f'{{ kind = "sqlite", path = "{erp}" }}'
         self.folder = folder
         self.cloud_port = ports[1] or free_port()
         self.health_port = free_port()
@@ -95,11 +100,13 @@ class Installation:
 
     def _agent_config(self, tables: Sequence[str], settings: str, port: int) -> Path:
         path = self.folder / "agent.toml"
-        datasets = "".join(f'[[company.dataset]]\nname = "{t.lower()}"\ntable = "{t}"\nchannel = "hr"\n' for t in tables)
+        datasets = "".join(
+            f'[[company.dataset]]\nname = "{t.rpartition(".")[2].lower()}"\ntable = "{t}"\nchannel = "hr"\n' for t in tables
+        )
         path.write_text(
             f'version = 1\n[agent]\nstate = "state"\nlisten = "127.0.0.1:{self.health_port}"\n'
             f'[cloud]\nurl = "https://localhost:{port}"\nca = "cert.pem"\n'
-            f'[[company]]\nname = "{COMPANY}"\nsource = {{ kind = "sqlite", path = "{self.erp}" }}\n{settings}\n'
+            f'[[company]]\nname = "{COMPANY}"\nsource = {self.source}\n{settings}\n'
             f'[[company.channel]]\nname = "hr"\n{datasets}'
         )
         return path
@@ -174,9 +181,10 @@ def installation(
     tables: Sequence[str] = (data.TABLE,),
     settings: str = "",
     ports: tuple[int, int] = (0, 0),
+    source: str = "",
 ) -> Iterator[Installation]:
     """Set up; both programs end at the end."""
-    made = Installation(folder, erp, tables, settings, ports)
+    made = Installation(folder, erp, tables, settings, ports, source)
     try:
         yield made
     finally:

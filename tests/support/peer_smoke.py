@@ -1,6 +1,6 @@
 """A smoke test in a process of another environment: `python peer_smoke.py pymssql|mssql_python`, connection as JSON on stdin.
 
-Knows nothing of the project. Prints what it saw as JSON: values of every type, rows after commit and rollback, an error's number.
+Knows nothing of the project. Prints what it saw as JSON: values of every type, rows after commit and rollback, an error.
 """
 
 from __future__ import annotations

@@ -172,7 +172,7 @@ FORMS: dict[str, Callable[[Source, Any], Any]] = {
     "guid": lambda _, cell: str(cell).lower(),
     "bytes": lambda _, cell: bytes(cell),
     "text": _text,
-    "json": lambda column, cell: _variant(column, cell) if column.type == "sql_variant" else cell,
+    "json": lambda column, cell: _variant(cell) if column.type == "sql_variant" else cell,
 }
 EXPRESSIONS = {
     "hierarchyid": "{}.ToString()",
@@ -184,7 +184,7 @@ EXPRESSIONS = {
 }
 
 
-def _variant(_: Source, cell: str) -> str:
+def _variant(cell: str) -> str:
     """Base type and value; of a time the zeros at its end say nothing."""
     base, _, value = cell.partition("|")
     if "date" in base or "time" in base:
@@ -198,7 +198,7 @@ def of_copy(column: Source, cell: Any) -> Any:
         return cell
     said = json.loads(cell)
     if column.type == "sql_variant":
-        return _variant(column, f"{said['type'].partition('(')[0]}|{said['value']}")
+        return _variant(f"{said['type'].partition('(')[0]}|{said['value']}")
     return f"{said['srid']}|{said['wkb']}"
 
 
