@@ -23,7 +23,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from tests.standin.ports import Event, Login, SqlType, Value
+from tests.standin.ports import Event, Login, SqlError, SqlType, Value
 
 if TYPE_CHECKING:
     import asyncpg
@@ -126,6 +126,7 @@ class TableInfo:
     modified: str = ""
     temporary: bool = False
     text: str = ""  # of a view
+    last_column: int = 0  # the highest column_id a dropped column had
     shape: int = 0  # grows with every DDL and TRUNCATE: error 3961 of snapshots that began before
 
     @property
@@ -179,6 +180,14 @@ class Catalogue:
     generation: int = 0  # grows with every change
 
 
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """What a rollback restores of a session."""
+
+    catalogue: Catalogue
+    temporaries: Mapping[str, TableInfo]
+
+
 @dataclass(slots=True)
 class State:
     """One session: what its statements read and change."""
@@ -205,8 +214,12 @@ class State:
     identity: int | None = None  # SCOPE_IDENTITY()
     context: bytes | None = None  # of the statement that runs: WITH CHANGE_TRACKING_CONTEXT
     temporaries: dict[str, TableInfo] = field(default_factory=dict)  # by folded name with the #; temporary is set
-    savepoints: list[tuple[str, Catalogue]] = field(default_factory=list)  # of the open transaction (storage.py)
+    savepoints: list[tuple[str, Declared]] = field(default_factory=list)  # of the open transaction (storage.py)
+    begun: Declared | None = None  # what was declared when the transaction began (storage.py)
     settings: tuple[int, int] | None = None  # lock_timeout and deadlock_priority as PostgreSQL knows them (locks.py)
+    caught: SqlError | None = None  # in CATCH: what ERROR_NUMBER(), _MESSAGE, _SEVERITY, _STATE, _LINE tell; None elsewhere
+    caught_procedure: str | None = None  # ERROR_PROCEDURE()
+    last_identity: int | None = None  # @@IDENTITY: of the session, where `identity` is the scope's; DML sets both
 
 
 class Interpreter(Protocol):
