@@ -56,6 +56,8 @@ class Postgres:
 
     folder: Path
     keeper: Process
+    binaries: Path
+    identity: Mapping[str, Any]
 
     def options(self, database: str) -> dict[str, Any]:
         """What asyncpg.connect needs."""
@@ -69,6 +71,19 @@ class Postgres:
         """A new connection."""
         connection: asyncpg.Connection[asyncpg.Record] = await asyncpg.connect(**self.options(database), **more)
         return connection
+
+    async def clone(self, source: str, target: str) -> None:
+        """A copy of a database under a new name, by a dump: users may be connected to it, as a template's may not."""
+        admin = await self.connect(ADMIN)
+        try:
+            await admin.execute(f"CREATE DATABASE {target} TEMPLATE template0")
+        finally:
+            await admin.close()
+        where = ["-h", str(self.folder), "-p", "5432", "-U", "postgres", "--no-password"]
+        file = str(self.folder / f"{target}.dump")
+        await _run([str(self.binaries / "pg_dump"), *where, "-Fc", "-Z0", "-f", file, source], self.identity)
+        await _run([str(self.binaries / "pg_restore"), *where, "--exit-on-error", "-d", target, file], self.identity)
+        (self.folder / f"{target}.dump").unlink()
 
     async def stop(self) -> None:
         """Ends the server and removes its folder. Idempotent."""
@@ -136,7 +151,7 @@ async def _serve(binaries: Path, home: Path, identity: Mapping[str, Any]) -> Pos
             "/bin/sh", "-c", KEEPER, "keeper", *command,
             stdin=PIPE, stdout=log, stderr=STDOUT, start_new_session=True, **identity,
         )  # fmt: skip
-    server = Postgres(home, keeper)
+    server = Postgres(home, keeper, binaries, identity)
     for _ in range(600):
         with contextlib.suppress(OSError, asyncpg.PostgresError):
             await (await server.connect(ADMIN)).close()

@@ -21,6 +21,7 @@ from tests.standin.engine.waiting import Locks
 from tests.standin.ports import Login, Refused, Session, SqlError
 
 if TYPE_CHECKING:
+    from tests.standin.engine.backup import Backup
     from tests.standin.postgres import Postgres
 
 Connection = asyncpg.Connection[asyncpg.Record] if TYPE_CHECKING else object
@@ -159,6 +160,7 @@ class Engine:
         self.logins = {"sa": LoginInfo("sa", password, 1, roles={"sysadmin"})}
         self.sessions: dict[int, State] = {}
         self.emulated = Emulated()
+        self.backups: dict[str, Backup] = {}  # by file name
         self.started = datetime.now(UTC)
         self.offset = timedelta()
         self.control = Control(self)

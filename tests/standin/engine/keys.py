@@ -11,6 +11,10 @@ from tests.standin.ports import SqlType
 
 def fold(type_: SqlType, expression: str) -> str:
     """`expression` (of the type's stored form) so that equal means equal under its collation."""
+    if type_.name == "datetimeoffset":
+        return f"standin.utc({expression})"
+    if type_.name == "hierarchyid":
+        return f"standin.hierarchy_key({expression})"
     if type_.name not in types.TEXTS:
         return expression
     return f"standin.{'fold_ci' if '_CI_' in type_.collation.upper() + '_' else 'fold_cs'}({expression})"

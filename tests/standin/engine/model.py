@@ -27,8 +27,8 @@ from tests.standin.ports import Event, Login, SqlError, SqlType, Value
 
 if TYPE_CHECKING:
     import asyncpg
-    from tests.standin.engine.database import Database
 
+    from tests.standin.engine.database import Database
     from tests.standin.tsql.ast import CreateProcedure, CreateTrigger, Expression, Query
 
 COLLATION = "SQL_Latin1_General_CP1_CI_AS"  # of databases that name none

@@ -10,7 +10,7 @@ import contextlib
 from collections.abc import AsyncIterator
 
 from tests.standin.engine import locks, tracking
-from tests.standin.engine.model import State
+from tests.standin.engine.model import Declared, State
 
 
 async def begin(state: State) -> None:
@@ -20,6 +20,17 @@ async def begin(state: State) -> None:
     state.snapshot = snapshot
     state.savepoints.clear()
     state.catalogue = state.database.catalogue
+    state.begun = declared(state)
+
+
+def declared(state: State) -> Declared:
+    """What is declared now, to be restored by a rollback."""
+    return Declared(state.catalogue, dict(state.temporaries))
+
+
+def _restore(state: State, then: Declared) -> None:
+    state.catalogue = then.catalogue
+    state.temporaries = dict(then.temporaries)
 
 
 async def commit(state: State) -> None:
@@ -44,12 +55,15 @@ async def rollback(state: State) -> None:
     """ROLLBACK of the whole transaction. Without one it does nothing."""
     if state.connection.is_in_transaction():
         await state.connection.execute("ROLLBACK")
+    if state.begun is not None:
+        _restore(state, state.begun)
     _ended(state)
 
 
 def _ended(state: State) -> None:
     state.snapshot = False
     state.savepoints.clear()
+    state.begun = None
     state.catalogue = state.database.catalogue
     state.database.locks.release(state.spid)
 
@@ -57,7 +71,7 @@ def _ended(state: State) -> None:
 async def save(state: State, name: str) -> None:
     """SAVEPOINT; the same name may be set again."""
     await state.connection.execute(f"SAVEPOINT s{len(state.savepoints)}")
-    state.savepoints.append((name.casefold(), state.catalogue))
+    state.savepoints.append((name.casefold(), declared(state)))
 
 
 def has_savepoint(state: State, name: str) -> bool:
@@ -68,11 +82,11 @@ def has_savepoint(state: State, name: str) -> bool:
 async def rollback_to(state: State, name: str) -> None:
     """Undoes what was done since the newest savepoint of the name, which stays. Raises KeyError."""
     for place in reversed(range(len(state.savepoints))):
-        known, catalogue = state.savepoints[place]
+        known, then = state.savepoints[place]
         if known == name.casefold():
             await state.connection.execute(f"ROLLBACK TO SAVEPOINT s{place}")
             del state.savepoints[place + 1 :]
-            state.catalogue = catalogue
+            _restore(state, then)
             return
     raise KeyError(name)
 
@@ -95,15 +109,15 @@ async def statement(state: State) -> AsyncIterator[None]:
 
     After an error of a kind that ends the transaction (a deadlock) the caller rolls back itself.
     """
-    catalogue = state.catalogue
-    if not state.snapshot and catalogue.generation < state.database.catalogue.generation:
-        state.catalogue = catalogue = state.database.catalogue
+    if not state.snapshot and state.catalogue.generation < state.database.catalogue.generation:
+        state.catalogue = state.database.catalogue
+    then = declared(state)
     await state.connection.execute("SAVEPOINT statement")
     try:
         yield
     except BaseException:
         await state.connection.execute("ROLLBACK TO SAVEPOINT statement; RELEASE SAVEPOINT statement")
-        state.catalogue = catalogue
+        _restore(state, then)
         raise
     await state.connection.execute("RELEASE SAVEPOINT statement")
 
