@@ -231,6 +231,11 @@ _entries(
             "The table, or something declared for it, was not found in the database.",
             "Run `cdc doctor` and mend the declaration or the table.",
         ),
+        "A2418": (
+            "Rows of a window can be of different moments",
+            "Snapshot isolation is not allowed in the ERP database. No change is lost, but related rows may arrive apart.",
+            "`cdc install --enable-snapshot` allows it, as a user who may.",
+        ),
         "A2421": (
             "Row is too large",
             "One row takes more bytes than a frame may have.",

@@ -294,6 +294,16 @@ _entries(
             "The server's own clean-up fails or has stopped, so that change records grow and asking for them becomes slower.",
             "Look at the comments of the rows that the statement shows, and for long transactions in the ERP.",
         ),
+        "A2337": (
+            "Read without snapshots",
+            'Snapshot isolation is off, and `snapshot = "auto"` allows to go on: rows of one window can be of two moments.',
+            "Allow snapshot isolation when there is an occasion (`cdc doctor` shows how). No change is lost meanwhile.",
+        ),
+        "A2338": (
+            "Changes will soon be forgotten",
+            "For over half of the time that the ERP keeps changes nothing could be captured.",
+            "Mend what is shown beside it; what changed is read in full once it is forgotten.",
+        ),
     }
 )
 
@@ -394,6 +404,31 @@ _entries(
             "Value does not fit",
             "A value is too long or too large for its column, or cannot be converted.",
             "Look at the row, or exclude the column.",
+        ),
+        "A2270": (
+            "Type is not carried",
+            "The column has a type that the agent cannot carry without loss: a type of an assembly, a column set, a new type.",
+            'Leave the column out: exclude = ["..."] in the dataset.',
+        ),
+        "A2271": (
+            "Column is encrypted by its clients",
+            "Always Encrypted: the server itself does not know the values.",
+            'Leave the column out: exclude = ["..."] in the dataset.',
+        ),
+        "A2272": (
+            "Key type is not carried",
+            "The server holds values of this type equal that are written differently, so rows cannot be told apart by them.",
+            "Capture the table by another way, or give it a primary key of another type.",
+        ),
+        "A2273": (
+            "Key has an unusual character",
+            "The collation may hold the key equal to another one in a way that the agent cannot repeat.",
+            "Use plain letters and digits in the key, or give the column a binary collation; then the row is sent.",
+        ),
+        "A2274": (
+            "Column is masked",
+            "Dynamic data masking shows the agent's user something else than what is stored.",
+            "GRANT UNMASK to the agent's user, or leave the column out with `exclude`.",
         ),
     }
 )

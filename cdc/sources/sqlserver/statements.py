@@ -265,17 +265,18 @@ def lock_timeout(seconds: float) -> str:
 # -- what a person allows ------------------------------------------------------------------------------------------------------
 
 
-def enable_database(retention: float) -> str:
-    """Change tracking for the database; `retention` in seconds, in whole minutes and never less."""
-    return f"ALTER DATABASE CURRENT SET CHANGE_TRACKING = ON (CHANGE_RETENTION = {_retention(retention)}, AUTO_CLEANUP = ON);"
+def enable_database(seconds: float) -> str:
+    """Change tracking for the database; kept for so long, in whole minutes and never less."""
+    return f"ALTER DATABASE CURRENT SET CHANGE_TRACKING = ON (CHANGE_RETENTION = {retention(seconds)}, AUTO_CLEANUP = ON);"
 
 
-def change_retention(retention: float) -> str:
+def change_retention(seconds: float) -> str:
     """Another retention for a database that is tracked."""
-    return f"ALTER DATABASE CURRENT SET CHANGE_TRACKING (CHANGE_RETENTION = {_retention(retention)}, AUTO_CLEANUP = ON);"
+    return f"ALTER DATABASE CURRENT SET CHANGE_TRACKING (CHANGE_RETENTION = {retention(seconds)}, AUTO_CLEANUP = ON);"
 
 
-def _retention(seconds: float) -> str:
+def retention(seconds: float) -> str:
+    """As T-SQL writes it: whole days, hours or minutes, never less than asked for."""
     minutes = max(1, -int(-seconds // 60))
     for unit, size in (("DAYS", 1440), ("HOURS", 60)):
         if minutes % size == 0:

@@ -241,7 +241,7 @@ def _numbers(found: Found, type_: Type) -> tuple[int, int]:
     return 0, found.scale if type_ in (Type.TIME, Type.DATETIMEOFFSET) else 0
 
 
-# -- what a person declared instead ----------------------------------------------------------------------------------------------
+# -- what a person declared instead ------------------------------------------------------------------------------------------
 
 _OVERRIDE = re.compile(
     r"\s*([A-Za-z][A-Za-z0-9 ]*?)\s*(?:\(\s*([0-9]{1,4}|max)\s*(?:,\s*([0-9]{1,4})\s*)?\))?\s*", re.IGNORECASE
