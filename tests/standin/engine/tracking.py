@@ -42,7 +42,9 @@ async def prepare(state: State, table: TableInfo, assigned: Sequence[ColumnInfo]
     Carries `state.context` to the triggers that note the changes.
     """
     if table.tracked:
-        await state.connection.execute("SELECT standin.prepare($1, $2)", state.context, _assigned(table, assigned))
+        await state.connection.execute(
+            "SELECT standin.prepare($1, $2, $3)", table.object_id, state.context, _assigned(table, assigned)
+        )
 
 
 def _assigned(table: TableInfo, assigned: Sequence[ColumnInfo] | None) -> str:
@@ -219,8 +221,8 @@ async def renew(state: State, table: TableInfo) -> None:
     number, into = table.object_id, _into(table)
     rows = ", ".join(f"r.{c.stored}" for c in table.key)
     bodies = {
-        "i": f"BEGIN {into} SELECT {XID}, 'I', NULL, standin.context(), {rows} FROM inserted r; {NOTED}",
-        "d": f"BEGIN {into} SELECT {XID}, 'D', NULL, standin.context(), {rows} FROM deleted r; {NOTED}",
+        "i": f"BEGIN {into} SELECT {XID}, 'I', NULL, standin.context({number}), {rows} FROM inserted r; {NOTED}",
+        "d": f"BEGIN {into} SELECT {XID}, 'D', NULL, standin.context({number}), {rows} FROM deleted r; {NOTED}",
         "u": _updated(table),
     }
     tables = {
@@ -248,16 +250,15 @@ def _into(table: TableInfo) -> str:
 
 def _updated(table: TableInfo) -> str:
     """Of UPDATE: all deletes of keys that are gone, then all inserts of new ones; a key in both is an update."""
-    into = _into(table)
+    into, context = _into(table), f"standin.context({table.object_id})"
     new = ", ".join(f"n.{c.stored}" for c in table.key)
     old = ", ".join(f"o.{c.stored}" for c in table.key)
     same = keys.equal(table.key, [f"n.{c.stored}" for c in table.key], [f"o.{c.stored}" for c in table.key])
     mask = "string_to_array(assigned, ',')::int[]" if table.columns_updated else "NULL::int[]"
     return (
-        "DECLARE assigned text := CASE WHEN pg_trigger_depth() = 1 THEN coalesce(current_setting('standin.assigned', true), '') "
-        "END; BEGIN "
-        f"IF assigned ~ '^[0-9]' THEN {into} SELECT {XID}, 'U', {mask}, standin.context(), {new} FROM inserted n; ELSE "
-        f"{into} SELECT {XID}, op, columns, standin.context(), {', '.join(f'k{c.column_id}' for c in table.key)} FROM ("
+        f"DECLARE assigned text := standin.assigned({table.object_id}); BEGIN "
+        f"IF assigned ~ '^[0-9]' THEN {into} SELECT {XID}, 'U', {mask}, {context}, {new} FROM inserted n; ELSE "
+        f"{into} SELECT {XID}, op, columns, {context}, {', '.join(f'k{c.column_id}' for c in table.key)} FROM ("
         f"SELECT 1 AS part, 'D' AS op, NULL::int[] AS columns, {_as_keys(table, old)} FROM deleted o "
         f"WHERE NOT EXISTS (SELECT FROM inserted n WHERE {same}) "
         f"UNION ALL SELECT 2, 'I', NULL::int[], {new} FROM inserted n WHERE NOT EXISTS (SELECT FROM deleted o WHERE {same}) "

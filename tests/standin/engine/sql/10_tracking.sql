@@ -36,16 +36,24 @@ BEGIN
   RETURN version;
 END $$;
 
--- What a statement says before it writes: its context, and the columns that its SET assigns ("" : not an UPDATE).
-CREATE FUNCTION standin.prepare(context bytea, assigned text) RETURNS void LANGUAGE plpgsql VOLATILE AS $$
+-- What a statement says before it writes to a table: its context, and the columns that its SET assigns ("all": any).
+CREATE FUNCTION standin.prepare(target int, context bytea, assigned text) RETURNS void LANGUAGE plpgsql VOLATILE AS $$
 BEGIN
+  PERFORM set_config('standin.target', target::text, true);
   PERFORM set_config('standin.context', coalesce(encode(context, 'hex'), ''), true);
   PERFORM set_config('standin.assigned', assigned, true);
 END $$;
 
--- Of the statement, not of what it cascades to: https://learn.microsoft.com/sql/relational-databases/system-functions/with-change-tracking-context-transact-sql
-CREATE FUNCTION standin.context() RETURNS bytea LANGUAGE sql VOLATILE AS $$
-  SELECT CASE WHEN pg_trigger_depth() <= 1 THEN decode(nullif(current_setting('standin.context', true), ''), 'hex') END
+-- Of the statement, not of what it cascades to in other tables:
+-- https://learn.microsoft.com/sql/relational-databases/system-functions/with-change-tracking-context-transact-sql
+CREATE FUNCTION standin.context(table_id int) RETURNS bytea LANGUAGE sql VOLATILE AS $$
+  SELECT CASE WHEN current_setting('standin.target', true) = table_id::text
+    THEN decode(nullif(current_setting('standin.context', true), ''), 'hex') END
+$$;
+
+-- NULL in a table that the statement cascades to.
+CREATE FUNCTION standin.assigned(table_id int) RETURNS text LANGUAGE sql VOLATILE AS $$
+  SELECT CASE WHEN current_setting('standin.target', true) = table_id::text THEN current_setting('standin.assigned', true) END
 $$;
 
 -- SYS_CHANGE_COLUMNS: four zero bytes, then each column id, little endian, in the order in which they were first assigned.
