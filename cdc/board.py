@@ -46,6 +46,11 @@ class ChannelEntry:
         self.withheld = 0
         self.held: tuple[str, ...] = ()
         self.due: datetime | None = None  # of the last scheduled run; None: continuous
+        self.retention: tuple[float, datetime] | None = None  # seconds, and since when they run
+
+    def retention_left(self, now: datetime) -> float | None:
+        """Seconds until the ERP forgets what is not captured yet."""
+        return None if self.retention is None else max(0.0, self.retention[0] - (now - self.retention[1]).total_seconds())
 
     def health(self, name: str, limits: Limits, now: datetime) -> ChannelHealth:
         """The channel as it stands now."""
@@ -53,6 +58,7 @@ class ChannelEntry:
         behind = lag(self.coverage.covered_at, self.due, now)
         in_time = behind is not None and behind <= limits.fresh + limits.poll
         reloading = tuple(sorted({*said.reloading, *self.coverage.reloading}))  # captured whole is not yet applied whole
+        left = self.retention_left(now)
         return ChannelHealth(
             name=name,
             state=said.phase.value,
@@ -67,7 +73,7 @@ class ChannelEntry:
             loads=tuple(load_health(load, now) for load in said.loads),
             journal_frames=said.frames,
             journal_bytes=said.bytes,
-            retention_hours_left=None if said.retention_left is None else round(said.retention_left / 3600, 2),
+            retention_hours_left=None if left is None else round(left / 3600, 2),
             rows_captured=said.rows,
         )
 
@@ -81,6 +87,8 @@ class ChannelEntry:
             yield notice("A2505", "a finished load waits for a person", f"{name}/{dataset}", Severity.WARNING)
         if health.withheld_rows:
             yield notice("A2506", f"{health.withheld_rows} rows are withheld", name, Severity.WARNING)
+        if self.retention is not None and (left := health.retention_hours_left) is not None and left < self.retention[0] / 7200:
+            yield notice("A2338", f"what changes in the ERP is forgotten in {left:.1f} hours", name, Severity.ERROR)
 
 
 class CompanyEntry:
@@ -177,6 +185,8 @@ class StatusBoard:
         """Capture has looked at a channel."""
         entry = self._channel(company, channel)
         entry.captured = news
+        if news.retention_left is not None:
+            entry.retention = (news.retention_left, now)
         if news.checked_at is not None:
             entry.coverage.captured(news.last_seq, news.checked_at, news.applied, news.reloading)
         self._succeeded(entry, now)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import enum
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 import msgspec
 
@@ -159,7 +159,7 @@ class Capture:
         journal = tools.journal
         state = journal.channel(self.channel)
         if state is None:
-            self._say(Phase.WAITING)
+            self._say(Phase.WAITING, retention_left=None)
             return Did.WAITING
         at = tools.runtime.clock.now()
         pulse = await tools.source.pulse()  # before the read transaction: what comes between is seen by the next cycle
@@ -290,7 +290,8 @@ class Capture:
     def _full(self, message: str) -> Did:
         self._memory.look = True
         others = tuple(p for p in self._said.problems if p.code != "A2103")
-        self._say(Phase.WAITING, problems=(*others, self._problem(Why("A2103", message), self.channel)))
+        problem = self._problem(Why("A2103", message), self.channel)
+        self._say(Phase.WAITING, problems=(*others, problem), retention_left=None)
         return Did.FULL
 
     def _say_window(self, window: Window) -> None:
@@ -309,7 +310,8 @@ class Capture:
                 )
                 for name, load in loads.items()
             ),
-            problems=tuple(self._problem(why, name) for name, why in window.paused.items()),
+            problems=tuple(self._problem(why, name) for name, why in _reasons(window, self.channel)),
+            retention_left=window.retention,
         )
 
     def _problem(self, why: Why, where: str) -> Problem:
@@ -327,6 +329,12 @@ class Capture:
             changed |= {"last_seq": state.last_seq, "applied": state.applied, "frames": frames, "bytes": state.bytes}
         self._said = msgspec.structs.replace(self._said, phase=phase, **changed)
         self._report(self._said)
+
+
+def _reasons(window: Window, channel: str) -> Iterator[tuple[str, Why]]:
+    """What a person should know, and of what."""
+    yield from window.paused.items()
+    yield from ((channel, Why(note.code, note.message)) for note in window.notes)
 
 
 __all__ = ["ACCEPTED", "Capture", "CaptureSettings", "Declared", "Did", "full_request", "next_full"]

@@ -294,11 +294,6 @@ _entries(
             "The server's own clean-up fails or has stopped, so that change records grow and asking for them becomes slower.",
             "Look at the comments of the rows that the statement shows, and for long transactions in the ERP.",
         ),
-        "A2337": (
-            "Read without snapshots",
-            'Snapshot isolation is off, and `snapshot = "auto"` allows to go on: rows of one window can be of two moments.',
-            "Allow snapshot isolation when there is an occasion (`cdc doctor` shows how). No change is lost meanwhile.",
-        ),
         "A2338": (
             "Changes will soon be forgotten",
             "For over half of the time that the ERP keeps changes nothing could be captured.",

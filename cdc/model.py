@@ -89,6 +89,13 @@ class Witness(enum.StrEnum):
     UNPROVEN = "unproven"  # older than the log reaches
 
 
+class Note(msgspec.Struct, frozen=True):
+    """Something about a source that keeps nobody from working, and that health shows: a code, and what it means here."""
+
+    code: str
+    message: str
+
+
 class Facts(msgspec.Struct, frozen=True):
     """Everything that decides whether a window may be read, from the window's own transaction."""
 
@@ -96,6 +103,8 @@ class Facts(msgspec.Struct, frozen=True):
     incarnation: bytes
     witness: Witness
     tables: list[TableState]
+    notes: tuple[Note, ...] = ()  # such as a degraded mode
+    retention: float | None = None  # seconds for which the ERP keeps changes, where the source knows it
 
 
 class Description(msgspec.Struct, frozen=True):
@@ -135,6 +144,7 @@ __all__ = [
     "Facts",
     "Finding",
     "LoadMark",
+    "Note",
     "Position",
     "Schema",
     "Severity",

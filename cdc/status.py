@@ -89,7 +89,7 @@ class Captured(msgspec.Struct, frozen=True, kw_only=True):
     reloading: tuple[str, ...] = ()  # datasets whose visible copy is incomplete or stale
     loads: tuple[LoadProgress, ...] = ()
     problems: tuple[Problem, ...] = ()
-    retention_left: float | None = None  # seconds until the ERP forgets changes that are not captured yet
+    retention_left: float | None = None  # seconds until the ERP forgets changes that are not captured yet; None: as before
 
 
 class LinkNews(Protocol):

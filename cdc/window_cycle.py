@@ -12,7 +12,7 @@ from cdc.batching import Batcher
 from cdc.errors import CompanyStopped, DatasetPaused
 from cdc.intake import Intake
 from cdc.journal import Journal, WindowWriter
-from cdc.model import Dataset, Description, Facts, LoadMark, Position
+from cdc.model import Dataset, Description, Facts, LoadMark, Note, Position
 from cdc.sources.base import ROWS_PER_READ, Page, Reader, Source
 from cdc.validity import BegunLoad, Problem, Reason, Verdict, judge
 from cdc.windows import Declared, Plan, plan, without
@@ -85,6 +85,8 @@ class Window(msgspec.Struct, frozen=True, kw_only=True):
     rows: int = 0
     withheld: int = 0
     owed: bool = False  # the version moved, and the position did not follow yet
+    notes: tuple[Note, ...] = ()  # of the source
+    retention: float | None = None  # seconds, see `Facts`
 
 
 class NeedsRepair(Exception):
@@ -146,6 +148,8 @@ class WindowCycle:
             rows=intake.rows,
             withheld=intake.withheld,
             owed=moved and not worth,
+            notes=facts.notes,
+            retention=facts.retention,
         )
 
     # -- before the rows -----------------------------------------------------------------------------------------------

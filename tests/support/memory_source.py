@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from cdc.errors import Transient
-from cdc.model import Dataset, Description, Facts, Finding, Position, Schema, TableState, Witness
+from cdc.model import Dataset, Description, Facts, Finding, Note, Position, Schema, TableState, Witness
 from cdc.sources.base import ROWS_PER_READ, Page, Pulse
 from transport.codec import schema_id
 from transport.frames import Batch, Cell, Column, Op, Type
@@ -49,6 +49,9 @@ class MemoryErp:
         self.incarnation = b"first"
         self.witnessed: list[tuple[bytes, int, bytes]] = []
         self.witnessed_from = 0
+
+        self.notes: tuple[Note, ...] = ()
+        self.retention: float | None = None
         self.history: dict[int, dict[str, Rows]] = {0: {name: dict(table.rows) for name, table in tables.items()}}
 
     @contextlib.contextmanager
@@ -95,6 +98,7 @@ class MemoryErp:
         made.version, made.structure, made.incarnation = self.version, self.structure, self.incarnation
         made.witnessed, made.witnessed_from = list(self.witnessed), self.witnessed_from
         made.history = dict(self.history)
+        made.notes, made.retention = self.notes, self.retention
         return made
 
 
@@ -184,7 +188,8 @@ class MemoryReader:
         self._note("facts")
         tables = [(d.name, self._erp.tables[d.table]) for d in datasets if d.table in self._erp.tables]
         states = [TableState(name, t.object_id, t.begin_version, t.min_valid) for name, t in tables]
-        return Facts(self._erp.version, self._erp.incarnation, self._verdict(position), states)
+        erp = self._erp
+        return Facts(erp.version, erp.incarnation, self._verdict(position), states, erp.notes, erp.retention)
 
     def _verdict(self, position: Position | None) -> Witness:
         if position is None:

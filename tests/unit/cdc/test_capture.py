@@ -12,7 +12,7 @@ import pytest
 
 from cdc.capture import ACCEPTED, Declared, Did
 from cdc.errors import CompanyStopped, DatasetPaused, Transient
-from cdc.model import Dataset, Direction, Position
+from cdc.model import Dataset, Direction, Note, Position
 from cdc.sources.base import Pulse
 from cdc.status import Phase
 from tests.support.capture_world import MIB, CaptureWorld
@@ -509,3 +509,35 @@ def test_run_polls_until_it_is_stopped_and_wakes_when_told(world: CaptureWorld) 
     assert world.equal()
     assert world.said[0].phase is Phase.STARTING
     assert world.said[-1].phase is Phase.CURRENT
+
+
+# -- what a source says of itself ------------------------------------------------------------------------------------------
+
+
+def test_a_degraded_mode_is_shown_as_long_as_it_lasts(world: CaptureWorld) -> None:
+    world.erp.notes = (Note("A2418", "read without snapshots"),)
+    world.settle()
+    (problem,) = world.said[-1].problems
+    assert (problem.code, problem.where, problem.message) == ("A2418", "hr", "read without snapshots")
+    assert world.said[-1].phase is Phase.CURRENT
+    world.erp.notes = ()
+    world.capture.wake.set()
+    world.clock.seconds += 60
+    world.settle()
+    assert world.said[-1].problems == ()
+
+
+def test_the_retention_runs_only_while_nothing_can_be_captured(path: Path) -> None:
+    world = CaptureWorld(path, limit=MIB, min_room=MIB // 2)
+    world.erp.retention = 7200.0
+    world.settle()
+    assert world.said[-1].retention_left == 7200.0
+    random, did = Random(1), Did.WINDOW
+    while did is Did.WINDOW:
+        with world.erp.commit() as erp:
+            for key in range(500):
+                erp.put("a", key, random.randbytes(300).hex())
+        did = world.cycle() or Did.WINDOW
+    assert did is Did.FULL
+    assert world.said[-1].retention_left is None
+    world.journal.close()

@@ -306,6 +306,28 @@ source = { kind = "sqlite" }
     assert companies["good"].problems == ()
 
 
+# -- retention -------------------------------------------------------------------------------------------------------------
+
+
+def test_the_retention_runs_from_the_last_look() -> None:
+    made = fresh_board()
+    made.captured("acme", "main", captured(0, 5, retention_left=10 * 3_600.0), T0)
+    assert channel(made, 3_600).retention_hours_left == 9.0
+    made.captured("acme", "main", Captured(phase=Phase.STARTING), at(3_600))  # the service began anew and knows nothing
+    assert channel(made, 2 * 3_600).retention_hours_left == 8.0
+    made.captured("acme", "main", captured(3 * 3_600, 5, retention_left=10 * 3_600.0), at(3 * 3_600))
+    assert channel(made, 3 * 3_600).retention_hours_left == 10.0
+    assert channel(made, 99 * 3_600).retention_hours_left == 0.0
+
+
+@pytest.mark.parametrize(("hours", "said"), [(4.9, False), (5.1, True), (20, True)])
+def test_changes_that_are_forgotten_soon_are_a_problem_from_half_of_the_retention_on(hours: float, said: bool) -> None:
+    made = fresh_board()
+    made.captured("acme", "main", captured(0, 5, retention_left=10 * 3_600.0), T0)
+    codes = [p.code for p in made.health(at(hours * 3_600)).companies[0].problems]
+    assert ("A2338" in codes) is said
+
+
 # -- how it is shown -------------------------------------------------------------------------------------------------------
 
 
