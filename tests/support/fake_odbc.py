@@ -20,10 +20,14 @@ LOST = ("08S01", 104)
 
 
 class Blocked:
-    """A statement that runs until it is released or cancelled. `deaf`: a cancellation does not reach it."""
+    """A statement that runs until it is released or cancelled.
 
-    def __init__(self, *, deaf: bool = False) -> None:
+    `deaf`: a cancellation does not reach it, and its order does not come back; `mute`: it ends without an error.
+    """
+
+    def __init__(self, *, deaf: bool = False, mute: bool = False) -> None:
         self.deaf = deaf
+        self.mute = mute
         self.reached = threading.Event()
         self.ended = threading.Event()
         self.cancelled = False
@@ -31,12 +35,16 @@ class Blocked:
     def run(self) -> Answer:
         self.reached.set()
         assert self.ended.wait(20)
+        if self.cancelled and self.mute:
+            return []
         if self.cancelled:
             raise odbc_error("HY008", 0, server=False, text="Operation canceled")
         return [(1,)]
 
     def cancel(self) -> None:
-        if not self.deaf:
+        if self.deaf:
+            assert self.ended.wait(20)
+        else:
             self.cancelled = True
             self.ended.set()
 

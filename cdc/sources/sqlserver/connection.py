@@ -3,6 +3,10 @@
 Three things that aioodbc leaves open are settled here: the thread is the connection's own (the loop's default threads also look
 up names for the uplink), a cancelled call ends the statement on the server instead of waiting it out, and a connection that is
 in doubt is never used again. Rows are fetched many at a time, never one by one: each call is a hop between threads.
+
+The driver's order to cancel comes back only when the server has confirmed it (measured: one round trip; on a dead link never),
+so it has a second thread. And a statement that was cancelled may come back without an error, as if it had no more rows: what a
+call brings after `cancel` is thrown away.
 """
 
 from __future__ import annotations
@@ -86,15 +90,19 @@ class Connection:
     A cancelled call has ended on the server when CancelledError comes out, or the connection is `doubtful` from then on.
     """
 
-    def __init__(self, loaded: Odbc, executor: Executor, settings: SqlServerSource) -> None:
+    def __init__(self, loaded: Odbc, runtime: Runtime, name: str, settings: SqlServerSource) -> None:
         self._odbc = loaded
-        self._executor = executor
+        self._executor = runtime.executor(name)
+        self._second: Callable[[], Executor] = lambda: runtime.executor(f"{name}-cancel")
         self._settings = settings
         self._where = where(settings)
         self._session: Any = None  # aioodbc's
         self._raw: Any = None  # pyodbc's, of the same session
         self._cursor: Any = None  # aioodbc's, one for all statements: its prepared statement is kept while the text is the same
-        self._statement: Any = None  # pyodbc's cursor under it, whose cancel() may be called from any thread
+        self._statement: Any = None  # pyodbc's cursor under it
+        self._canceller: Executor | None = None  # made when it is first needed
+        self._cancelling: asyncio.Future[None] | None = None  # the driver's order to cancel, while it is under way
+        self._interrupted = False  # since the last reset
         self._hanging: asyncio.Future[Any] | None = None  # a call that did not end
         self.doubtful = False  # nobody knows what state the session is in: only to be closed
 
@@ -104,7 +112,7 @@ class Connection:
     async def open(cls, settings: SqlServerSource, runtime: Runtime, name: str) -> Self:
         """Logs in. `name`: of the connection's thread. A cancelled login is left to end by itself and closed then."""
         loaded = odbc()
-        made = cls(loaded, runtime.executor(name), settings)
+        made = cls(loaded, runtime, name, settings)
         try:
             await made._run(made._connect())
         except BaseException:
@@ -140,14 +148,17 @@ class Connection:
         await asyncio.wait([end], timeout=0.0 if hanging is not None else GIVE_UP)
 
     async def _bury(self, hanging: asyncio.Future[Any] | None) -> None:
-        """Waits for the last call, then closes what is left of the session."""
-        if hanging is not None:
-            await asyncio.wait([hanging])
+        """Waits for the last calls, then closes what is left of the session: nothing is freed that a thread still uses."""
+        for last in (hanging, self._cancelling):
+            if last is not None:
+                await asyncio.wait([last])
         session, self._session, self._cursor, self._statement, self._raw = self._session, None, None, None, None
         if session is not None:
             with contextlib.suppress(self._odbc.pyodbc.Error):  # it is gone in any case
                 await session.close()
         self._executor.close()
+        if self._canceller is not None:
+            self._canceller.close()
 
     # -- statements ----------------------------------------------------------------------------------------------------------
 
@@ -240,9 +251,10 @@ class Connection:
             pass
 
     async def _drop(self) -> None:
-        self.cancel()
-        with contextlib.suppress(AgentError):
-            await self._run(self._renew())
+        """Closing the driver's statement tells the server to stop sending."""
+        with contextlib.suppress(AgentError, TimeoutError):
+            async with asyncio.timeout(GIVE_UP):
+                await self._run(self._renew())
 
     async def _renew(self) -> None:
         old = self._statement
@@ -253,17 +265,32 @@ class Connection:
     # -- ending a statement --------------------------------------------------------------------------------------------------
 
     def cancel(self) -> None:
-        """Tells the server to end the statement that runs, if one does; the call it belongs to then raises A2212."""
+        """Has the statement ended that runs, if one does, and comes back at once; the call it belongs to then raises A2212.
+
+        So does every further one, until `reset`.
+        """
         statement = self._statement
-        if statement is not None:
+        self._interrupted = True
+        if statement is None or (self._cancelling is not None and not self._cancelling.done()):
+            return
+
+        def order() -> None:
             with contextlib.suppress(self._odbc.pyodbc.Error):  # nothing runs, or the session is gone
                 statement.cancel()
+
+        if self._canceller is None:
+            self._canceller = self._second()
+        self._cancelling = asyncio.ensure_future(self._canceller.run(order))
+        self._cancelling.add_done_callback(_seen)
 
     async def reset(self) -> bool:
         """Rolls back what is open and asks for a sign of life. False: the connection is `doubtful`, close it."""
         if not self.doubtful:
             try:
                 async with asyncio.timeout(GIVE_UP):
+                    if self._cancelling is not None:  # a late order would end the next statement
+                        await asyncio.wait([self._cancelling])
+                    self._interrupted = False
                     await self.execute(ROLL_BACK)
                     rows = await self.execute(PING)
                 self.doubtful = self.doubtful or not rows or rows[0][0] != 0
@@ -273,17 +300,25 @@ class Connection:
 
     async def _run(self, work: Coroutine[Any, Any, T], *, table: bool = False) -> T:
         """The result of `work`; on cancellation its statement is ended first."""
-        if self.doubtful:
+        if self.doubtful or self._interrupted:
             work.close()
-            raise Transient("A2248", "the connection is in doubt", where=self._where)
+            raise self._unusable()
         task = asyncio.ensure_future(work)
         try:
-            return await asyncio.shield(task)
+            result = await asyncio.shield(task)
         except asyncio.CancelledError:
             await to_the_end(self._end(task))
             raise
         except self._odbc.pyodbc.Error as error:
             raise self._translated(understand(error.args), table=table) from ServerFailure(understand(error.args))
+        if self._interrupted:
+            raise self._unusable()
+        return result
+
+    def _unusable(self) -> Transient:
+        if self.doubtful:
+            return Transient("A2248", "the connection is in doubt", where=self._where)
+        return Transient("A2212", "the statement was ended", where=self._where)
 
     async def _end(self, task: asyncio.Future[Any]) -> None:
         task.add_done_callback(_seen)

@@ -110,7 +110,6 @@ async def test_a_result_that_is_not_wanted_to_its_end_is_dropped(odbc: FakeDrive
         async for _ in portions:
             break
     assert old.closed
-    assert odbc.log[-1] == "cancel"
     assert await session.execute("SELECT 1") == [(1,)]
 
 
@@ -144,6 +143,49 @@ async def test_a_cancelled_call_ends_its_statement_and_the_session_can_be_used_a
     assert slow.cancelled
     assert await session.reset()
     assert odbc.log[-2:] == [module.ROLL_BACK, module.PING]
+
+
+async def test_what_a_cancelled_statement_brings_without_an_error_is_thrown_away(odbc: FakeDriver, session: Connection) -> None:
+    mute = odbc.answers["mute"] = Blocked(mute=True)
+    task = asyncio.ensure_future(session.execute("mute"))
+    await reached(mute)
+    session.cancel()
+    with pytest.raises(Transient, match="A2212"):
+        await task
+
+
+async def test_after_an_order_to_cancel_nothing_is_executed_until_the_session_is_reset(
+    odbc: FakeDriver, session: Connection
+) -> None:
+    odbc.answers["many"] = [(n,) for n in range(5)]
+    portions = session.fetch("many", size=2)
+    assert await anext(portions) == [(0,), (1,)]
+    session.cancel()
+    with pytest.raises(Transient, match="A2212"):
+        await anext(portions)
+    with pytest.raises(Transient, match="A2212"):
+        await session.execute("many")
+    assert await session.reset()
+    assert len(await session.execute("many")) == 5
+
+
+async def test_an_order_to_cancel_does_not_hold_up_the_loop_on_a_dead_link(
+    odbc: FakeDriver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "GIVE_UP", 0.1)
+    session = await Connection.open(SETTINGS, RUNTIME, "erp-read")
+    deaf = odbc.answers["deaf"] = Blocked(deaf=True)
+    task = asyncio.ensure_future(session.execute("deaf"))
+    await reached(deaf)
+    for _ in range(3):
+        session.cancel()  # comes back although the driver's own order does not
+    assert not await session.reset()
+    assert session.doubtful
+    await session.close()
+    deaf.ended.set()
+    with pytest.raises(Transient):
+        await task
+    await asyncio.gather(*module._burials)
 
 
 async def test_a_session_with_a_transaction_that_stays_open_is_in_doubt(odbc: FakeDriver, session: Connection) -> None:
