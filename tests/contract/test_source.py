@@ -141,9 +141,8 @@ async def test_triggers_of_the_erp_that_change_other_tables_are_seen(erp: Erp) -
     session = make_staff(erp)
     erp.create("teams", {"id": "INT NOT NULL", "name": "NVARCHAR(50)"}, key=["id"])
     session.execute("INSERT INTO teams VALUES(1, 'a')")
-    session.execute(
-        "CREATE TRIGGER stamp AFTER UPDATE ON staff BEGIN UPDATE teams SET name = 'touched'; "
-        "INSERT INTO teams VALUES(NEW.id + 100, 'made'); END"
+    erp.after_update(
+        "staff", "UPDATE teams SET name = 'touched'", "INSERT INTO teams SELECT {row}.id + 100, 'made' {from_rows}"
     )
     async with following(erp, STAFF, TEAMS) as follower:
         session.execute("UPDATE staff SET name = 'x' WHERE id = 1")
@@ -335,7 +334,7 @@ async def test_clean_up_moves_what_is_valid_and_never_the_version_back(erp: Erp)
         assert old is not None
         session.execute("UPDATE staff SET name = 'x'")
         before = await follower.source.pulse()
-        assert await follower.source.clean_up(0) > 0
+        await erp.expire(follower.source)
         assert (await follower.source.pulse()).version >= before.version
         async with follower.source.reader() as reader:
             facts = await reader.facts(old, [STAFF])
@@ -365,12 +364,13 @@ async def test_a_rebuilt_table_has_lost_its_tracking_until_it_is_repaired(erp: E
         session.execute("UPDATE staff SET name = 'unseen' WHERE id = 1")
         assert (await follower.facts()).tables[0].min_valid is None
         assert await follower.source.repair([STAFF])
+        await erp.install(follower.source, [STAFF])  # where only a person turns tracking on
         after = await follower.facts()
         assert after.tables[0].begin_version > before.begin_version
         assert after.tables[0].object_id != before.object_id
-        assert follower.position is not None
         assert after.tables[0].min_valid is not None
-        assert follower.position.version < after.tables[0].min_valid <= after.version
+        assert before.min_valid is not None
+        assert before.min_valid < after.tables[0].min_valid <= after.version
         await follower.start()
         await follower.load()
         assert follower.rows("staff") == staff_rows(session)
@@ -398,7 +398,7 @@ async def test_a_table_dropped_and_made_again_is_another(erp: Erp) -> None:
         session.execute("DROP TABLE staff")
         make_staff(erp)
         assert (await follower.facts()).tables[0].min_valid is None
-        await follower.source.install([STAFF])
+        await erp.install(follower.source, [STAFF])
         after = (await follower.facts()).tables[0]
         assert after.object_id != before.object_id
         assert after.begin_version > before.begin_version
@@ -407,11 +407,12 @@ async def test_a_table_dropped_and_made_again_is_another(erp: Erp) -> None:
 async def test_a_truncated_table_does_not_keep_its_rows_in_the_copy(erp: Erp) -> None:
     session = make_staff(erp)
     async with following(erp, STAFF) as follower:
+        before = (await follower.facts()).tables[0]
         erp.truncate("staff")
-        facts = await follower.facts()
+        now = (await follower.facts()).tables[0]
         assert follower.position is not None
-        valid = facts.tables[0].min_valid is not None and facts.tables[0].min_valid <= follower.position.version
-        if valid:  # where it is recorded row by row
+        valid = now.min_valid is not None and now.min_valid <= follower.position.version
+        if valid and now.begin_version == before.begin_version:  # where it is recorded row by row
             await follower.catch_up()
             assert follower.rows("staff") == staff_rows(session) == []
 
@@ -543,9 +544,9 @@ async def test_installing_twice_does_nothing_the_second_time(erp: Erp) -> None:
     make_staff(erp)
     source = erp.source()
     await source.open()
-    assert await source.install([STAFF])
+    assert await erp.install(source, [STAFF])
     before = await source.pulse()
-    assert await source.install([STAFF]) == []
+    assert await erp.install(source, [STAFF]) == []
     assert await source.pulse() == before
     await source.close()
 
@@ -555,7 +556,7 @@ async def test_a_dataset_that_cannot_be_tracked_costs_the_others_nothing(erp: Er
     gone = Dataset(name="gone", table="gone", channel="hr")
     source = erp.source()
     await source.open()
-    words = await source.install([gone, STAFF])
+    words = await erp.install(source, [gone, STAFF])
     found = {f.code for f in await source.inspect([gone, STAFF]) if f.severity is Severity.ERROR}
     async with source.reader() as reader:
         facts = await reader.facts(None, [gone, STAFF])
@@ -565,14 +566,16 @@ async def test_a_dataset_that_cannot_be_tracked_costs_the_others_nothing(erp: Er
     assert [t.min_valid is None for t in facts.tables] == [True, False]
 
 
-async def test_a_dataset_that_left_the_file_is_no_longer_tracked(erp: Erp) -> None:
+async def test_a_dataset_that_left_the_file_is_no_longer_read(erp: Erp) -> None:
     session = make_staff(erp)
     erp.create("teams", {"id": "INT NOT NULL", "name": "NVARCHAR(50)"}, key=["id"])
     async with following(erp, STAFF, TEAMS) as follower:
-        await follower.source.install([STAFF])
+        await erp.install(follower.source, [STAFF])
+        follower.datasets = [STAFF]
         before = await follower.source.pulse()
         session.execute("INSERT INTO teams VALUES(1, 'a')")
-        assert await follower.source.pulse() == before
+        assert (await follower.source.pulse() == before) is erp.untracks
+        assert await follower.catch_up() == []
 
 
 async def test_inspect_names_what_is_missing_and_then_nothing(erp: Erp) -> None:
@@ -580,10 +583,11 @@ async def test_inspect_names_what_is_missing_and_then_nothing(erp: Erp) -> None:
     source = erp.source()
     before = [f.code for f in await source.inspect([STAFF]) if f.severity is Severity.ERROR]
     await source.open()
-    await source.install([STAFF])
+    await erp.install(source, [STAFF])
     after = [f.code for f in await source.inspect([STAFF]) if f.severity is not Severity.OK]
     await source.close()
-    assert before == ["A2205", "A2232"]
+    assert "A2205" in before
+    assert len(before) > 1  # and what is not tracked
     assert after == []
 
 
@@ -596,7 +600,7 @@ async def test_uninstall_can_be_followed_by_install(erp: Erp) -> None:
         session.execute("UPDATE staff SET name = 'free' WHERE id = 1")
         with pytest.raises(AgentError, match="A2205"):
             await follower.source.pulse()
-        await follower.source.install([STAFF])
+        await erp.install(follower.source, [STAFF])
         async with follower.source.reader() as reader:
             assert (await reader.facts(old, [STAFF])).witness is Witness.FOREIGN
 

@@ -5,15 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cdc.model import Dataset
-from tests.contract.conftest import KINDS
-from tests.support.erp import Erp, Follower, closing, following, make_erp
+from tests.support.erp import Erp, Follower, closing, following
 
 KEYS = st.sampled_from(["a", "A", "b", "c", "d", "e", "f", "g"])
 CODES = st.sampled_from([None, "p", "q", "r", "s"])
@@ -39,6 +38,8 @@ def run(erp: Erp, work: tuple[list[tuple[str, tuple[object, ...]]], bool]) -> No
     statements, commits = work
     with contextlib.suppress(ZeroDivisionError), session.transaction():
         for sql, parameters in statements:
+            if not erp.replaces and (sql.startswith("REPLACE") or " OR " in sql):
+                continue
             with contextlib.suppress(Exception):  # a statement that breaks a constraint undoes only itself
                 session.execute(sql, parameters)
         _ = 1 / commits
@@ -63,7 +64,7 @@ async def play(erp: Erp, steps: list[object]) -> None:
             elif one == "clean up":
                 for follower in (steady, loading):
                     await follower.catch_up()
-                await steady.source.clean_up(0)
+                await erp.expire(steady.source)
         while not done:
             page = await loading.page(STAFF, after)
             after, done = page.after, page.done
@@ -74,9 +75,8 @@ async def play(erp: Erp, steps: list[object]) -> None:
             assert follower.rows("t") == expected
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 @given(steps=st.lists(step, max_size=14))
-def test_pages_and_windows_in_any_order_lead_to_the_table(kind: str, steps: list[object]) -> None:
-    with tempfile.TemporaryDirectory() as folder, closing(make_erp(kind, Path(folder))) as erp:
+def test_pages_and_windows_in_any_order_lead_to_the_table(new_erp: Callable[[Path], Erp], steps: list[object]) -> None:
+    with tempfile.TemporaryDirectory() as folder, closing(new_erp(Path(folder))) as erp:
         asyncio.run(play(erp, steps))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any, Protocol
 
 from cdc.model import Dataset, Facts, LoadMark, Position, Schema
@@ -33,6 +32,7 @@ class Erp(Protocol):
     """A database of the ERP."""
 
     replaces: bool  # knows INSERT OR REPLACE and UPDATE OR REPLACE
+    untracks: bool  # a table that no dataset names any more is no longer tracked
 
     def source(self) -> Source:
         """A source for it, not open yet."""
@@ -44,6 +44,18 @@ class Erp(Protocol):
 
     def create(self, table: str, columns: Mapping[str, str], key: Sequence[str], unique: Sequence[Sequence[str]] = ()) -> None:
         """A table; declared types are words that both kinds know: INT, NVARCHAR(50), DECIMAL(10,2), DATE, BIT, ..."""
+        ...
+
+    async def install(self, source: Source, datasets: Sequence[Dataset]) -> list[str]:
+        """The product's `install`, and before it what only a person may do to the database."""
+        ...
+
+    async def expire(self, source: Source) -> None:
+        """Change records up to now are forgotten, as if the retention had passed."""
+        ...
+
+    def after_update(self, table: str, *statements: str) -> None:
+        """A trigger. In the statements `{row}` names a row as it is now, and `{from_rows}` is the FROM clause it takes."""
         ...
 
     def rebuild(self, table: str, change: str = "") -> None:
@@ -185,7 +197,7 @@ async def following(erp: Erp, *datasets: Dataset, page_rows: int = 100) -> Async
     source = erp.source()
     await source.open()
     try:
-        words = await source.install(datasets)
+        words = await erp.install(source, datasets)
         assert not [text for text in words if text.startswith("not tracked")], words
         follower = Follower(source, datasets, page_rows)
         await follower.start()
@@ -201,9 +213,3 @@ def closing(erp: Erp) -> Iterator[Erp]:
         yield erp
     finally:
         erp.close()
-
-
-def make_erp(kind: str, folder: Path) -> Erp:
-    from tests.support.sqlite_erp import SqliteErp
-
-    return {"sqlite": SqliteErp}[kind](folder)

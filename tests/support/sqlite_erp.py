@@ -10,6 +10,8 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from cdc.model import Dataset
+from cdc.sources.base import Source
 from cdc.sources.sqlite import SqliteSource
 from tests.support.virtual import VirtualClock
 from transport.machine import ThreadExecutor
@@ -39,6 +41,7 @@ class SqliteSession:
 
 class SqliteErp:
     replaces = True
+    untracks = True
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "erp.db"
@@ -65,6 +68,16 @@ class SqliteErp:
         parts = [f"{name} {declared}" for name, declared in columns.items()]
         parts += [f"PRIMARY KEY({', '.join(key)})", *(f"UNIQUE({', '.join(names)})" for names in unique)]
         self.admin.execute(f"CREATE TABLE {table}({', '.join(parts)})")
+
+    async def install(self, source: Source, datasets: Sequence[Dataset]) -> list[str]:
+        return await source.install(datasets)
+
+    async def expire(self, source: Source) -> None:
+        await source.clean_up(0)
+
+    def after_update(self, table: str, *statements: str) -> None:
+        body = " ".join(statement.format(row="NEW", from_rows="") + ";" for statement in statements)
+        self.admin.execute(f"CREATE TRIGGER after_{table} AFTER UPDATE ON {table} BEGIN {body} END")
 
     def rebuild(self, table: str, change: str = "") -> None:
         sql = self.admin.execute("SELECT sql FROM sqlite_schema WHERE name = ?", (table,))[0][0]
