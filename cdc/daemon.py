@@ -8,7 +8,7 @@ from pathlib import Path
 from cdc import host, logs
 from cdc.board import StatusBoard
 from cdc.company import CompanyParts, Dial, OpenSource, dial
-from cdc.config import Changes, Company, Config, Loaded, Text
+from cdc.config import HEARTBEAT_POLLS, Changes, Company, Config, Loaded, Text
 from cdc.control import Done, LoadRequest, RestoredRequest, SyncRequest, TakeoverRequest
 from cdc.errors import AgentError
 from cdc.health import HealthServer
@@ -26,7 +26,10 @@ def open_source(company: Company, runtime: Runtime) -> Installable:
     """The adapter for the company's kind of database."""
     if isinstance(company.source, SqliteSettings):
         return SqliteSource(company.source.path, runtime, busy_timeout=company.source.busy_timeout)
-    raise NotImplementedError(type(company.source).__name__)
+    from cdc.sources.sqlserver.source import SqlServerSource  # nothing else of the product needs what it imports
+
+    pause = HEARTBEAT_POLLS * company.poll
+    return SqlServerSource(company.source, runtime, retention=company.retention, pause=pause)
 
 
 class Daemon:

@@ -28,12 +28,24 @@ from transport.tasks import to_the_end
 
 
 class SqlServerSource:
-    """One ERP database. `structure_every`: seconds between two looks at what costs the server a scan of its catalogue."""
+    """One ERP database. `structure_every`: seconds between two looks at what costs the server a scan of its catalogue.
 
-    def __init__(self, settings: Settings, runtime: Runtime, *, structure_every: float = 15.0) -> None:
+    For `inspect` alone: `retention`, seconds that changes should be kept; `pause`, the longest time between two looks.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        runtime: Runtime,
+        *,
+        structure_every: float = 15.0,
+        retention: float = doctor.RETENTION,
+        pause: float = 0.0,
+    ) -> None:
         self._settings = settings
         self._runtime = runtime
         self._every = structure_every
+        self._needs = (retention, pause)
         self._where = where(settings)
         self._lanes: tuple[Lane, Lane] | None = None  # for windows, for everything else
         self._catalogue = Catalogue()
@@ -231,7 +243,10 @@ class SqlServerSource:
 
     async def inspect(self, datasets: Sequence[Dataset]) -> list[Finding]:
         """See the port. Works on a source that is not open, and on one that cannot be opened."""
-        return await doctor.inspect(self._settings, self._runtime, datasets, describe=self._described)
+        retention, pause = self._needs
+        return await doctor.inspect(
+            self._settings, self._runtime, datasets, retention=retention, pause=pause, describe=self._described
+        )
 
     async def _described(self, datasets: Sequence[Dataset]) -> list[Description]:
         if self._lanes is not None:
