@@ -26,6 +26,7 @@ from tests.standin.tsql.parser_control import (
 from tests.standin.tsql.parser_ddl import parse_alter, parse_backup, parse_create, parse_drop, parse_permission, parse_restore
 from tests.standin.tsql.parser_dml import parse_dml, parse_truncate, parse_with
 from tests.standin.tsql.parser_expressions import parse_condition
+from tests.standin.tsql.parser_modules import Parameter, parse_parameter
 from tests.standin.tsql.parser_queries import parse_query, parse_statement_query, with_error
 from tests.standin.tsql.parser_tables import parse_trigger_switch
 from tests.standin.tsql.tokens import words
@@ -203,3 +204,16 @@ _REFUSED = words(
     SHUTDOWN LINENO DUMP LOAD
     """
 )
+
+
+def parse_parameters(text: str) -> list[Parameter]:
+    """The declarations of sp_executesql: `@a int, @b nvarchar(10) = N'x' OUTPUT`. Raises SqlError."""
+    cursor = Cursor(text, parse_query, _body)
+    if cursor.kind == "end":
+        return []
+    found = [parse_parameter(cursor)]
+    while cursor.accept(","):
+        found.append(parse_parameter(cursor))
+    if cursor.kind != "end":
+        raise cursor.error()
+    return found

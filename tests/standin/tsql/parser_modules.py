@@ -67,9 +67,9 @@ def parse_procedure(cursor: Cursor) -> Statement:
     parameters: list[Parameter] = []
     parenthesised = cursor.accept("(")
     if cursor.kind == "variable":
-        parameters.append(_parameter(cursor))
+        parameters.append(parse_parameter(cursor))
         while cursor.accept(","):
-            parameters.append(_parameter(cursor))
+            parameters.append(parse_parameter(cursor))
     if parenthesised:
         cursor.expect(")")
     if cursor.key in ("WITH", "FOR"):
@@ -79,7 +79,8 @@ def parse_procedure(cursor: Cursor) -> Statement:
     return CreateProcedure(name, parameters, body, cursor.tokens.sql, lines)
 
 
-def _parameter(cursor: Cursor) -> Parameter:
+def parse_parameter(cursor: Cursor) -> Parameter:
+    """`@a AS int = 1 OUTPUT`: name, type, default, output."""
     name = cursor.variable()
     cursor.accept("AS")
     kind = parse_type(cursor)
