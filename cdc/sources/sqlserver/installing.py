@@ -15,7 +15,7 @@ from cdc.sources.sqlserver.connection import Connection
 from cdc.sources.sqlserver.facts import Seen, missing, tracked
 from cdc.sources.sqlserver.parameters import bigint, binary, integer, varbinary
 from cdc.sources.sqlserver.plans import Plan, paused
-from cdc.sources.sqlserver.quoting import SCHEMA, BadName, qualified, table_name
+from cdc.sources.sqlserver.quoting import SCHEMA, qualified
 from cdc.sources.sqlserver.statements import batches, static
 
 LAYOUT = 1  # the newest `layout_<n>.sql`
@@ -157,36 +157,6 @@ async def _enable_database(connection: Connection, wanted: float) -> list[str]:
     return [f"changes are {words}"]
 
 
-def script(datasets: Sequence[Dataset], *, tracking: bool, retention: float, snapshot: bool) -> str:
-    """Everything of the above as a script for a DBA. What was not asked for stands in it as comments."""
-    parts = [
-        "-- The agent's own structures, all in the schema erp_cdc. To be run in the ERP database.",
-        "SET ANSI_NULLS ON;\nSET QUOTED_IDENTIFIER ON;",
-        *(batch for number in range(1, LAYOUT + 1) for batch in batches(f"layout_{number}")),
-        "-- Permissions; put the agent's user in the place of [agent].",
-        "-- GRANT SELECT, INSERT, UPDATE, DELETE ON SCHEMA::[erp_cdc] TO [agent];",
-    ]
-    tables = [_qualified(dataset) for dataset in datasets]
-    parts += [f"-- GRANT SELECT, VIEW CHANGE TRACKING ON OBJECT::{table} TO [agent];" for table in dict.fromkeys(tables)]
-    parts.append(f"-- Snapshot isolation{_unasked(asked=snapshot)}")
-    parts += _commented([statements.ALLOW_SNAPSHOT], asked=snapshot)
-    parts.append(f"-- Change tracking of the database and its tables{_unasked(asked=tracking)}")
-    enable = [f"ALTER TABLE {table} ENABLE CHANGE_TRACKING;" for table in dict.fromkeys(tables)]
-    parts += _commented([statements.enable_database(retention), *enable], asked=tracking)
-    return "\nGO\n".join(parts) + "\nGO\n"
-
-
-def _unasked(*, asked: bool) -> str:
-    return "." if asked else ": not asked for, so it only stands here as a comment."
-
-
-def _commented(lines: Sequence[str], *, asked: bool) -> list[str]:
-    return list(lines) if asked else [f"-- {line}" for line in lines]
-
-
-def _qualified(dataset: Dataset) -> str:
-    """Raises DatasetPaused A2221 for what is no name."""
-    try:
-        return qualified(table_name(dataset.table))
-    except BadName as problem:
-        raise paused("A2221", str(problem), dataset) from None
+def layouts() -> list[str]:
+    """The batches that make all of our structures, as a script for a DBA has them."""
+    return [batch for number in range(1, LAYOUT + 1) for batch in batches(f"layout_{number}")]

@@ -15,7 +15,7 @@ from cdc.model import Dataset, Description, Finding, Position
 from cdc.source_settings import SnapshotUse
 from cdc.source_settings import SqlServerSource as Settings
 from cdc.sources.base import Pulse
-from cdc.sources.sqlserver import doctor, installing, reading, statements
+from cdc.sources.sqlserver import doctor, installing, reading, scripting, statements
 from cdc.sources.sqlserver.catalogue import Catalogue
 from cdc.sources.sqlserver.connection import Connection, where
 from cdc.sources.sqlserver.facts import NOT_INSTALLED, Seen
@@ -211,7 +211,8 @@ class SqlServerSource:
         self, datasets: Sequence[Dataset], *, tracking: bool = False, retention: float = 0.0, snapshot: bool = False
     ) -> str:
         """See `cdc.sources.base.Installable`."""
-        return installing.script(datasets, tracking=tracking, retention=retention, snapshot=snapshot)
+        wanted = scripting.Wanted(tracking=tracking, retention=retention, snapshot=snapshot)
+        return scripting.script(self._settings, datasets, installing.layouts(), wanted)
 
     async def uninstall(self) -> list[str]:
         """See the port. Change tracking stays as it is: others may use it."""
