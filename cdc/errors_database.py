@@ -373,7 +373,7 @@ _entries(
         "A2254": (
             "Permission is missing",
             "The agent's login may not do what is named.",
-            "`cdc doctor` shows the statement that gives the permission.",
+            "`cdc doctor` shows the statement that gives it; for `cdc install` a DBA can run the script of its `--script`.",
         ),
         "A2256": (
             "SQL Server lacks resources",
