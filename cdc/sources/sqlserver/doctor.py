@@ -24,6 +24,7 @@ from cdc.sources.sqlserver.preflight import (
     found,
     judge_clean_ups,
     judge_database,
+    judge_keys,
     judge_own,
     judge_server,
     judge_settings,
@@ -140,8 +141,11 @@ class _Doctor:
             wanted = qualified(table_name(dataset.table))
         except BadName as problem:
             return [found("A2221", Severity.ERROR, place(dataset), str(problem))]
-        rows = await connection.execute(static("doctor_table"), (nvarchar(wanted, LONGEST_NAME),), table=True)
+        parameters = (nvarchar(wanted, LONGEST_NAME),)
+        rows = await connection.execute(static("doctor_table"), parameters, table=True)
         findings = list(judge_table(dataset, _table(rows[0]) if rows else None, user))
+        keys = await connection.execute(static("doctor_keys"), parameters, table=True)
+        findings += judge_keys(dataset, [(str(row[0]), str(row[1])) for row in keys])
         return findings or [found("A2330", Severity.OK, place(dataset), f"tracked since version {rows[0][6]}")]
 
 

@@ -7,13 +7,15 @@ and https://learn.microsoft.com/sql/relational-databases/track-changes/enable-an
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from string import ascii_letters
 from typing import NamedTuple
 
 from cdc.errors import REGISTRY
 from cdc.model import Dataset, Finding, Severity
 from cdc.source_settings import SnapshotUse, SqlServerSource
 from cdc.sources.sqlserver.builds import AZURE, NAMES, OLDEST, Build, defects, is_supported, parse
+from cdc.sources.sqlserver.collations import Comparison, comparison
 from cdc.sources.sqlserver.quoting import SCHEMA, BadName, name, qualified, table_name
 from cdc.sources.sqlserver.statements import enable_table
 from transport.settings import format_duration
@@ -284,6 +286,25 @@ def judge_table(dataset: Dataset, facts: TableFacts | None, user: str) -> Iterat
     elif not facts.tracked:
         statement = enable_table((facts.schema, facts.table))
         yield found("A2330", Severity.ERROR, where, "changes of the table are not tracked", statement)
+
+
+def judge_keys(dataset: Dataset, keys: Sequence[tuple[str, str]]) -> Iterator[Finding]:
+    """`keys`: the primary key's columns that are text, each with its collation."""
+    for column, collation in keys:
+        if withheld := _not_repeated(comparison(collation)):
+            message = f"the key column {column} has the collation {collation}: rows whose key has {withheld} are withheld"
+            yield found("A2273", Severity.WARNING, place(dataset), message)
+
+
+def _not_repeated(how: Comparison) -> str:
+    """What the server may hold equal to something else, in words; "" when everything usual is sure."""
+    if how.repertoire is None or "é" in how.repertoire:
+        return ""
+    letters = [letter for letter in ascii_letters if letter not in how.repertoire]
+    if len(letters) == len(ascii_letters):
+        return "letters"
+    parts = ["accents", *(["one of the letters " + ", ".join(letters)] if letters else [])]
+    return " or ".join([*parts, *(["one of the pairs " + ", ".join(how.pairs)] if how.pairs else [])])
 
 
 def _permissions(facts: TableFacts, where: str, user: str) -> Iterator[Finding]:

@@ -19,6 +19,7 @@ from cdc.sources.sqlserver.preflight import (
     TrackingFacts,
     judge_clean_ups,
     judge_database,
+    judge_keys,
     judge_own,
     judge_server,
     judge_settings,
@@ -279,6 +280,25 @@ def test_a_table_that_cannot_be_seen_may_lack_permission() -> None:
     assert nameless.statement == ""
 
 
+@pytest.mark.parametrize(
+    ("collation", "words"),
+    [
+        ("Latin1_General_CI_AS", ""),
+        ("Polish_CI_AS", ""),
+        ("SQL_Latin1_General_CP1_CI_AS", ""),
+        ("Japanese_BIN2", ""),
+        ("Latin1_General_CI_AI", "accents"),
+        ("Turkish_CI_AS", "accents or one of the letters i, I"),
+        ("Czech_CI_AS", "accents or one of the pairs ch"),
+        ("Klingon_CI_AS", "letters"),
+    ],
+)
+def test_a_key_whose_collation_cannot_be_repeated_wholly_is_warned_about(collation: str, words: str) -> None:
+    found = list(judge_keys(PEOPLE, [("Code", collation)]))
+    assert bad(found) == (warnings("A2273") if words else [])
+    assert all(f.message.endswith(f"rows whose key has {words} are withheld") for f in found)
+
+
 # -- all of them -----------------------------------------------------------------------------------------------------------
 
 
@@ -293,6 +313,7 @@ def everything() -> Iterator[Finding]:
     yield from table(None)
     yield from table(may_read=False, tracked=False)
     yield from table(kind="V")
+    yield from judge_keys(PEOPLE, [("Code", "Turkish_CI_AS")])
 
 
 def test_every_finding_has_a_code_of_the_registry_and_every_bad_one_a_remedy() -> None:
