@@ -26,19 +26,19 @@ def scope_of(context: Context, table: TableInfo) -> Scope:
 
 def value_of(state: State, table: TableInfo, expression: ast.Expression) -> Typed:
     """Compiled, with every argument written as a literal."""
-    from tests.standin.engine.expressions import compile_expression
+    from tests.standin.engine import expressions
 
     context = Context(state)
-    typed = compile_expression(expression, scope_of(context, table), context)
+    typed = expressions.value(context, scope_of(context, table), expression)
     return typed.to(inlined(typed.sql, context.arguments.bind(state)), typed.type)
 
 
 def condition(state: State, table: TableInfo, expression: ast.Expression) -> str:
     """A search condition as a boolean of PostgreSQL."""
-    from tests.standin.engine.expressions import compile_condition
+    from tests.standin.engine import expressions
 
     context = Context(state)
-    text = compile_condition(expression, scope_of(context, table), context)
+    text = expressions.condition(context, scope_of(context, table), expression)
     return inlined(text, context.arguments.bind(state))
 
 
