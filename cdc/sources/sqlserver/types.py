@@ -100,9 +100,9 @@ _RULES: Mapping[str, _Rule] = {
     "datetimeoffset": _Rule(Type.DATETIMEOFFSET, _OFFSET),
     "uniqueidentifier": _Rule(Type.GUID, "LOWER(CONVERT(char(36), {c}))"),
     "xml": _Rule(Type.XML, "CONVERT(nvarchar(max), {c})", Form.CHECKED, sized=True),
-    "hierarchyid": _Rule(Type.TEXT, "{c}.ToString()", Form.CHECKED),
+    "hierarchyid": _Rule(Type.TEXT, "{c}.ToString()"),
     "sql_variant": _Rule(Type.JSON, "", Form.VARIANT),
-    **dict.fromkeys(("geography", "geometry"), _Rule(Type.JSON, _SHAPE, Form.CHECKED, sized=True)),
+    **dict.fromkeys(("geography", "geometry"), _Rule(Type.JSON, _SHAPE, sized=True)),
 }
 _AS_TEXT: Mapping[str, str] = {  # read as TEXT on a person's word, where that is another expression
     **dict.fromkeys(("tinyint", "smallint", "int", "bigint"), "CONVERT(varchar(20), {c})"),
@@ -160,7 +160,7 @@ def declared(found: Found) -> str:
 
 def length(found: Found) -> int:
     """Characters of a text, bytes of a binary; 0: no limit."""
-    if found.max_length == MAX or found.type in ("text", "ntext", "image", "xml"):
+    if found.max_length == MAX or found.type in ("text", "ntext", "image", "xml", "hierarchyid"):
         return 0
     return found.max_length // 2 if found.type in ("nchar", "nvarchar") else found.max_length
 

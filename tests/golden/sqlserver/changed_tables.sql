@@ -1,0 +1,4 @@
+DECLARE @from bigint = ?;
+SELECT 0 AS [place] WHERE EXISTS (SELECT 1 FROM CHANGETABLE(CHANGES [dbo].[staff], @from) AS CT)
+UNION ALL
+SELECT 1 AS [place] WHERE EXISTS (SELECT 1 FROM CHANGETABLE(CHANGES [other schema].[it's]]], @from) AS CT);

@@ -1,0 +1,7 @@
+DECLARE @rows int = ?;
+DECLARE @k0 binary(8) = ?;
+SELECT TOP (@rows) T.[c_binary],
+       T.[v]
+FROM [dbo].[staff] AS T
+WHERE T.[c_binary] > @k0
+ORDER BY T.[c_binary];
