@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 
-from tests.standin.ports import Controller, Engine, Session, SqlError
+from tests.standin.ports import Controller, Engine, Refused, Session, SqlError
 from tests.standin.wire import tokens
 from tests.standin.wire.collations import DEFAULT, collation_bytes
 from tests.standin.wire.link import Link, Outgoing
@@ -113,7 +113,13 @@ class Connection:
     async def _session(self, client: ClientLogin) -> Session:
         if client.integrated:
             raise SqlError(18452, "Login failed. The login is from an untrusted domain.", severity=14)
-        return await self._engine.login(client.login)
+        try:
+            return await self._engine.login(client.login)
+        except SqlError:
+            raise
+        except Exception as error:
+            _log.exception("a login failed")
+            raise Refused(f"internal error: {type(error).__name__}: {error}") from error
 
     def _welcome_tokens(self, client: ClientLogin, session: Session) -> bytes:
         server, size = self._identity.name, packet_size(client.packet_size)
@@ -157,10 +163,12 @@ class Connection:
     async def _attention(self) -> None:
         """The running request is cancelled; its answer ends, or a new one does, with the acknowledgement."""
         await self._stop_running()
-        outgoing = self._outgoing
+        outgoing, interrupted = self._outgoing, b""
         if outgoing is None or outgoing.finished:
             outgoing = self._link.answer()
-        outgoing.finish(tokens.done(tokens.DONE, tokens.ATTENTION))
+        else:  # without this a driver takes the acknowledgement for success
+            interrupted = tokens.done(tokens.DONE, tokens.FAILED | tokens.MORE)
+        outgoing.finish(interrupted + tokens.done(tokens.DONE, tokens.ATTENTION))
 
     async def _stop_running(self) -> None:
         if self._task is None:

@@ -9,6 +9,7 @@ from enum import IntEnum, IntFlag
 
 HEADER = struct.Struct(">BBHHBB")  # type, status, length with the header, spid, packet number, window
 SMALLEST, DEFAULT, LARGEST = 512, 4096, 32767  # bytes of a packet
+LARGEST_ENCRYPTED = 16383  # what SQL Server agrees to when the connection is encrypted; more and the driver hangs
 MESSAGE_LIMIT = 256 * 1024 * 1024  # bytes; a client that sends more is broken
 
 
@@ -131,5 +132,5 @@ def packets(kind: int, payload: bytes, size: int = DEFAULT, spid: int = 0) -> by
 
 
 def packet_size(asked: int) -> int:
-    """What is agreed when a client asks for packets of `asked` bytes; 0 asks for the default."""
-    return min(max(asked, SMALLEST), LARGEST) if asked else DEFAULT
+    """What is agreed when a client asks for packets of `asked` bytes; 0 asks for the default. All is encrypted here."""
+    return min(max(asked, SMALLEST), LARGEST_ENCRYPTED) if asked else DEFAULT

@@ -14,7 +14,14 @@ from tests.standin.wire.reader import Reader, skip_headers
 from tests.standin.wire.translating import STATUS, Returned
 
 _BY_NUMBER = 0xFFFF
-_NUMBERS = {10: "sp_executesql", 11: "sp_prepare", 12: "sp_execute", 13: "sp_prepexec", 15: "sp_unprepare"}
+_NUMBERS = {
+    10: "sp_executesql",
+    11: "sp_prepare",
+    12: "sp_execute",
+    13: "sp_prepexec",
+    14: "sp_prepexecrpc",
+    15: "sp_unprepare",
+}
 _SEPARATORS = {0x80, 0xFF, 0xFE}
 _NOT_EXECUTED = 0xFE
 _OUTPUT, _DEFAULT, _ENCRYPTED = 1, 2, 8
@@ -111,18 +118,18 @@ def _read_argument(reader: Reader) -> Argument:
 
 @dataclass(slots=True)
 class Prepared:
-    """The prepared statements of a connection: handle -> text and parameter list."""
+    """The prepared statements of a connection: handle -> text and parameter list; or a procedure's name and None."""
 
-    statements: dict[int, tuple[str, str]] = field(default_factory=dict)
+    statements: dict[int, tuple[str, str | None]] = field(default_factory=dict)
     last: int = 0
 
-    def add(self, sql: str, declarations: str) -> int:
+    def add(self, sql: str, declarations: str | None) -> int:
         """Its handle."""
         self.last += 1
         self.statements[self.last] = (sql, declarations)
         return self.last
 
-    def get(self, handle: Value) -> tuple[str, str]:
+    def get(self, handle: Value) -> tuple[str, str | None]:
         """Raises SqlError 8179."""
         if handle not in self.statements:
             raise SqlError(8179, f"Could not find prepared statement with handle {handle}.")
@@ -161,6 +168,13 @@ def _prepexec(call: Call, prepared: Prepared) -> Plan:
     return Run(request, returned, prepared.add(sql, declarations))
 
 
+def _prepexecrpc(call: Call, prepared: Prepared) -> Plan:
+    _forget(call, prepared)
+    name = _text(call, 1)
+    run = _execute_procedure(Call(name, call.arguments[2:]), 2)
+    return Run(run.request, run.returned, prepared.add(name, None))
+
+
 def _prepare(call: Call, prepared: Prepared) -> Plan:
     _forget(call, prepared)
     read_declarations(_text(call, 1))
@@ -169,11 +183,15 @@ def _prepare(call: Call, prepared: Prepared) -> Plan:
 
 def _forget(call: Call, prepared: Prepared) -> None:
     """A client that prepares anew names the handle that it doesn't need any more."""
+    if not call.arguments:
+        raise SqlError(201, f"Procedure or function '{call.name}' expects parameter '@handle', which was not supplied.")
     prepared.statements.pop(call.arguments[0].value or 0, None)
 
 
 def _execute(call: Call, prepared: Prepared) -> Plan:
     sql, declarations = prepared.get(call.arguments[0].value if call.arguments else None)
+    if declarations is None:
+        return _execute_procedure(Call(sql, call.arguments[1:]), 1)
     return Run(*_bind(sql, declarations, call.arguments[1:], 1))
 
 
@@ -196,6 +214,7 @@ def _datatype_info(call: Call, _: Prepared) -> Plan:
 _PLANS = {
     "sp_executesql": _executesql,
     "sp_prepexec": _prepexec,
+    "sp_prepexecrpc": _prepexecrpc,
     "sp_prepare": _prepare,
     "sp_execute": _execute,
     "sp_unprepare": _unprepare,
@@ -228,7 +247,7 @@ def _bind(sql: str, declarations: str, arguments: Sequence[Argument], before: in
     return Request(sql, parameters), returned
 
 
-def _execute_procedure(call: Call) -> Plan:
+def _execute_procedure(call: Call, before: int = 0) -> Run:
     """A procedure of the database's own: as an EXEC statement, its status in a variable."""
     if not _PROCEDURE.match(call.name):
         raise Refused(f"a call of {call.name[:80]}")
@@ -240,5 +259,5 @@ def _execute_procedure(call: Call) -> Plan:
         if not argument.default:
             parameters.append(Parameter(variable, argument.type, argument.value, argument.output))
         if argument.output:
-            returned.append(Returned(place, argument.name, variable, argument.type))
+            returned.append(Returned(place + before, argument.name, variable, argument.type))
     return Run(Request(f"EXEC {STATUS} = {call.name} {', '.join(words)}".rstrip(), parameters), returned)

@@ -62,6 +62,8 @@ class Translator:
             case Rows(rows):
                 return self._rows(rows)
             case Columns(columns):
+                if self._encode is not None:
+                    raise RuntimeError("a result begins within another")
                 self._encode = row_encoder(tuple(columns))
                 return self._before() + tokens.column_metadata(tuple(columns))
             case Done(command, count):

@@ -117,8 +117,8 @@ class FakeSession:
         self.descriptor = 0
 
     async def run(self, request: Request) -> AsyncIterator[Event]:
-        word, _, rest = request.sql.partition(" ")
-        self.engine.seen[word] += 1
+        word, _, rest = request.sql.partition("/*")[0].rstrip().partition(" ")
+        self.engine.seen[word.lower()] += 1
         answer = getattr(self, f"on_{word.lower().strip(';')}", None)
         if answer is None:
             yield Failed(Refused(f"no script for {request.sql[:200]}"))
@@ -131,6 +131,11 @@ class FakeSession:
         yield Columns([ResultColumn(rest, kind), ResultColumn("nothing", kind), ResultColumn("after", INT)])
         yield Rows([(value, None, 7), (value, None, 8)])
         yield Done("select", 2)
+
+    async def on_raw(self, rest: str, _: object) -> AsyncIterator[Event]:
+        yield Columns([ResultColumn("raw", SqlType(rest))])
+        yield Rows([("/1/",)])
+        yield Done("select", 1)
 
     async def on_rows(self, rest: str, _: object) -> AsyncIterator[Event]:
         yield Columns(TWELVE)
@@ -206,6 +211,7 @@ class FakeSession:
         login = self.login
         yield Columns([ResultColumn(name, SqlType("nvarchar", 128)) for name in ("user", "database", "application")])
         yield Rows([(login.user, login.database, login.application)])
+        yield Done("select", 1)
         yield Columns([ResultColumn("read_only", SqlType("bit"))])
         yield Rows([(login.read_only,)])
         yield Done("select", 1)
