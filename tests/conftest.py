@@ -1,6 +1,7 @@
 """What holds for every test run.
 
 - A skipped test is counted in the last line, and fails the run where CI=true.
+- On a foreign server (CDC_TEST_SQLSERVER) with databases of other tests nothing is run.
 - T-SQL that a stand-in of SQL Server received is checked by Microsoft's parser when all tests have run; an error fails the run.
 """
 
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.support import sql_gate
-from tests.support.sqlserver import database, sql_server, sql_server_process
+from tests.support.sqlserver import database, sql_server, sql_server_process, unfit
 
 __all__ = ["database", "sql_server", "sql_server_process"]  # fixtures
 
@@ -24,6 +25,14 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:  # of xdist
     sql_gate.configure_worker(node)
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    if hasattr(session.config, "workerinput"):
+        return
+    workers = session.config.getoption("numprocesses", None) or 0
+    if reason := unfit(workers):
+        pytest.exit(reason, returncode=pytest.ExitCode.USAGE_ERROR)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -225,6 +225,17 @@ def foreign() -> Iterator[Server]:
             server.drop_all()
 
 
+def unfit(workers: int) -> str:
+    """Why the tests must not run on the foreign server; "" when they may, or when there is none."""
+    if not os.environ.get(FOREIGN) or lacking():
+        return ""
+    if workers > 1 and os.environ.get(FOREIGN_CONTROL):
+        return "tests that control one foreign server do it one after the other: say JOBS=1 (or -n 0)"
+    with foreign() as server:
+        names = server.left_overs()
+    return f"the server named by {FOREIGN} has databases of other tests: {', '.join(names)}; drop them first" if names else ""
+
+
 def keywords_of(text: str) -> dict[str, str]:
     """The keywords of a connection string; server, user and password under their usual names."""
     names = {"server": "Server", "uid": "UID", "user": "UID", "pwd": "PWD", "password": "PWD"}

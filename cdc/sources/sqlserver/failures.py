@@ -86,6 +86,7 @@ NAMES_ONLY = frozenset(
 LONGEST = 300  # characters of a server's own text
 
 _STATES: Mapping[str, Kind] = {"HY008": Kind.ENDED, "28000": Kind.LOGIN, "HYT01": Kind.LOST, "24000": Kind.ENDED}
+_STATE = re.compile(r"[0-9A-Z]{5}")
 _NUMBER = re.compile(r"\((-?\d+)\)(?= \(SQL\w+\)|\s*; \[|\s*$)")
 _CLOSED = re.compile(r"connection has been closed|closed (connection|cursor)")
 _CERTIFICATE = re.compile(r"certificate|SSL|TLS|encryption", re.IGNORECASE)
@@ -121,8 +122,10 @@ def failure_of(error: BaseException) -> Failure | None:
 
 def understand(arguments: Sequence[Any]) -> Failure:
     """From the arguments of a `pyodbc.Error`: SQLSTATE and message."""
-    state = str(arguments[0]) if len(arguments) > 1 else ""
-    message = str(arguments[1]) if len(arguments) > 1 else str(arguments[0] if arguments else "")
+    first, second = (*map(str, arguments), "", "")[:2]
+    if _STATE.fullmatch(second):  # pyodbc's own errors have them the other way round
+        first, second = second, first
+    state, message = (first, second) if second else ("", first)
     numbers = [int(found) for found in _NUMBER.findall(message)]
     number = next((n for n in numbers if n in KIND_OF), numbers[0] if numbers else 0)
     server = "[SQL Server]" in message

@@ -98,6 +98,12 @@ def test_a_driver_that_cannot_be_loaded_is_named() -> None:
     assert understand(("01000", message)).text == "Can't open lib 'x.so' : file not found"
 
 
+def test_an_error_of_pyodbcs_own_has_state_and_message_the_other_way_round() -> None:
+    failure = understand(("ODBC SQL type -150 is not yet supported.  column-index=0  type=-150", "HY106"))
+    assert (failure.kind, failure.state) == (Kind.REFUSED, "HY106")
+    assert "type -150 is not yet supported" in failure.text
+
+
 def test_after_a_lost_connection_nothing_more_is_asked_over_it() -> None:
     assert understand(client("Communication link failure", "08S01")).fatal
     assert not understand(server(1205)).fatal
