@@ -28,6 +28,7 @@ def server(folder: Path) -> Iterator[Server]:
     """A stand-in of its own. Raises RuntimeError with what is missing."""
     if reason := lacking():
         raise RuntimeError(reason)
+    folder.chmod(0o711)  # PostgreSQL runs as another user where we are root
     with stand_in(folder) as made:
         yield made
 

@@ -299,10 +299,28 @@ def cell(text: str, column: Column) -> str:
     if name in {"datetime", "datetime2", "smalldatetime"}:
         return f"'{text.replace(' ', 'T')}'"
     if name == "hierarchyid":
-        return f"hierarchyid::Parse('{text}')"
+        return f"hierarchyid::Parse('{path(bytes.fromhex(text))}')"
     if "char" in name or name in {"xml", "text", "ntext"}:
         return quoted(text)
     return text if name in {"bit", "tinyint", "smallint", "int", "bigint"} else f"'{text}'"
+
+
+STEPS = (  # how a hierarchyid writes a child's number: the bits of its place, least number
+    (re.compile("01(..)1"), 0),
+    (re.compile("100(..)1"), 4),
+    (re.compile("101(...)1"), 8),
+    (re.compile("110(..)0(.)1(...)1"), 16),
+)
+
+
+def path(data: bytes) -> str:
+    """`0x5AC0` -> `/1/1/`: https://learn.microsoft.com/openspecs/sql_server_protocols/ms-ssclrt/ (numbers up to 79)."""
+    bits, at, steps = "".join(f"{byte:08b}" for byte in data), 0, []
+    while bits[at:].strip("0"):
+        match, least = next((m, least) for pattern, least in STEPS if (m := pattern.match(bits, at)))
+        steps.append(least + int("".join(match.groups()), 2))
+        at = match.end()
+    return "/" + "".join(f"{step}/" for step in steps)
 
 
 def _made(rng: Random, table: Table, count: int, known: dict[str, dict[str, None]]) -> Iterator[list[str]]:

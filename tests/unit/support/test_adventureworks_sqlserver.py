@@ -38,6 +38,21 @@ def test_a_row_whose_parent_is_left_out_is_left_out_too() -> None:
     assert {row[0] for row in details} <= orders
 
 
+@needs_data
+def test_places_in_the_hierarchy_are_read_from_their_bits() -> None:
+    assert [made.path(bytes.fromhex(text)) for text in ("58", "5AC0", "5AD6", "5AE158", "")] == [
+        "/1/",
+        "/1/1/",
+        "/1/1/1/",
+        "/1/1/4/1/",
+        "/",
+    ]
+    employees = next(rows for table, rows in made.all_rows(1) if table.name == "HumanResources.Employee")
+    paths = {row[3] for row in employees if row[3] != "NULL"}
+    assert len(paths) == sum(row[3] != "NULL" for row in employees)
+    assert all(text.removeprefix("hierarchyid::Parse('").count("/") > 1 for text in paths)
+
+
 def test_without_the_data_there_are_rows_for_every_table() -> None:
     rows = {table.name: rows for table, rows in made.all_rows(1, data=NOWHERE, most=90)}
     assert len(rows) == len(SHAPES) + len(made.OTHERS)
