@@ -18,7 +18,10 @@ CEILING = 60.0  # seconds: no wait is longer, unless the other side asks for it
 FLOOR = 0.05  # seconds: full jitter may draw nearly nothing; a tight loop is not an answer
 LONGEST_ASKED = 3600.0  # seconds: of a wait the other side may ask for
 STEADY = 60.0  # seconds: a service that ran this long has left its earlier failures behind
-BACK_SOMETIMES = ("A2202", "A2203", "A2204", "A2205", "A2206", "A2208")  # an ERP file that looking at again cannot harm
+BACK_SOMETIMES = (  # what somebody mends in or beside the ERP database; looking again harms nothing, as a refused login would
+    "A2202", "A2203", "A2204", "A2205", "A2206", "A2208",  # a file
+    "A2241", "A2245", "A2247", "A2252", "A2254", "A2321", "A2329",  # a server, the way to it, the password's place
+)  # fmt: skip
 HOPELESS = ("T1011", "T1012", "A2603", "A2604")  # a wrong certificate, another server: time alone seldom mends it
 
 

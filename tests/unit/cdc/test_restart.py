@@ -110,3 +110,12 @@ def test_a_service_that_achieved_something_has_left_its_failures_behind() -> Non
 def test_a_company_whose_file_may_be_back_is_tried_again_and_another_is_not() -> None:
     assert step(CompanyStopped("A2202", "x")) == Stop(60.0)
     assert step(CompanyStopped("A2401", "x")) == Stop(None)
+
+
+@pytest.mark.parametrize(
+    ("code", "again"),
+    [("A2247", 60.0), ("A2252", 60.0), ("A2254", 60.0), ("A2321", 60.0), ("A2329", 60.0), ("A2246", None), ("A2258", None)],
+)
+def test_a_server_that_somebody_mends_is_looked_at_again_but_a_refused_login_is_not(code: str, again: float | None) -> None:
+    """Each attempt would bring the account nearer to being locked."""
+    assert step(CompanyStopped(code, "x")) == Stop(again)
