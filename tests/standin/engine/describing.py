@@ -13,10 +13,11 @@ from tests.standin.engine import types
 from tests.standin.engine.options import find_table
 from tests.standin.ports import MAX, Parameter, Refused, SqlError, SqlType
 from tests.standin.tsql import ast
+from tests.standin.tsql.tokens import tokenize
+from tests.standin.tsql.variables import read
 
 if TYPE_CHECKING:
     from tests.standin.engine.model import State
-    from tests.standin.tsql.variables import Checked
 
 _BIGINT, _INT = SqlType("bigint"), SqlType("int")
 _CONTEXT = SqlType("varbinary", 128)
@@ -37,9 +38,11 @@ _STATEMENTS = frozenset(get_args(ast.Statement))
 Columns = Mapping[str, SqlType]
 
 
-def describe(state: State, checked: Checked, given: Sequence[Parameter]) -> list[Parameter]:
-    """In the order of their first use. Raises SqlError 11503, 11506, 11508, 208, 207 and Refused."""
+def describe(state: State, sql: str, given: Sequence[Parameter]) -> list[Parameter]:
+    """In the order of the text. Raises SqlError 11503, 11506, 11508, 208, 207, those of the parser, and Refused."""
+    checked, texts = read(sql), [text.casefold() for text in tokenize(sql).texts]
     wanted = [mention.name for mention in checked.undeclared(parameter.name for parameter in given)]
+    wanted.sort(key=texts.index)
     deducer = _Deducer(state, frozenset(wanted), {p.name.casefold(): p.type for p in given})
     for statement in checked.batch.statements:
         deducer.statement(statement)

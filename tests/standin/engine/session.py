@@ -172,7 +172,7 @@ class EngineSession:
         """See ports.Session."""
         from tests.standin.engine.describing import describe
 
-        return describe(self.state, read(request.sql), request.parameters)
+        return describe(self.state, request.sql, request.parameters)
 
     # -- the end -------------------------------------------------------------------------------------------------------------
 
