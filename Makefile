@@ -5,7 +5,7 @@ export VENV
 SMALL := -m "not full"
 JOBS ?= 2
 
-.PHONY: demo test test-fast test-all lint fmt bench errors-doc clean lock tsql
+.PHONY: demo test test-fast test-all lint fmt bench errors-doc clean lock
 
 demo: $(VENV)/.installed-run ## the main job on the embedded default; ONCE=1 ends by itself and compares both sides
 	$(BIN)/cdc demo $(if $(ONCE),--once) $(ARGS)
@@ -28,7 +28,7 @@ fmt: $(VENV)/.installed-test
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/.installed-run ## speeds as a share of the physical limit
+bench: $(VENV)/.installed-test $(VENV)/.installed-debian $(VENV)/.installed-peers ## speeds as a share of the physical limit
 	$(BIN)/python -m bench $(ARGS)
 
 errors-doc: $(VENV)/.installed-test ## docs/errors.md from the registries of error codes

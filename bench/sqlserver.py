@@ -25,7 +25,7 @@ from bench.processes import ROOT
 from bench.report import Measured
 from cdc.model import Dataset, Position, Schema
 from cdc.sources.base import ROWS_PER_READ
-from cdc.sources.sqlserver import SqlServerSource
+from cdc.sources.sqlserver.source import SqlServerSource
 from tests.support.sqlserver import Server, driver_file
 from tests.support.sqlserver_product import source_table
 from transport.machine import calm_collector, system_runtime

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from cdc.model import Dataset
-from cdc.sources.sqlserver import SqlServerSource
+from cdc.sources.sqlserver.source import SqlServerSource
 from tests.support import adventureworks_sqlserver as adventureworks
 from tests.support.erp import Follower
 from tests.support.sqlserver import Server, driver_file
