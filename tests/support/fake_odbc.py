@@ -22,11 +22,15 @@ LOST = ("08S01", 104)
 class Blocked:
     """A statement that runs until it is released or cancelled.
 
-    `deaf`: a cancellation does not reach it, and its order does not come back; `mute`: it ends without an error.
+    `deaf`: a cancellation does not reach it, and its order does not come back; `mute`: it ends without an error;
+    `meets`: what is raised when it has failed.
     """
 
-    def __init__(self, *, deaf: bool = False, mute: bool = False) -> None:
+    def __init__(self, *, deaf: bool = False, mute: bool = False, meets: Exception | None = None) -> None:
         self.deaf = deaf
+        self.meets = meets
+        self.ordered = threading.Event()
+        self.failed = threading.Event()
         self.mute = mute
         self.reached = threading.Event()
         self.ended = threading.Event()
@@ -34,6 +38,9 @@ class Blocked:
 
     def run(self) -> Answer:
         self.reached.set()
+        if self.meets is not None:
+            assert self.failed.wait(20)
+            raise self.meets
         assert self.ended.wait(20)
         if self.cancelled and self.mute:
             return []
@@ -42,6 +49,7 @@ class Blocked:
         return [(1,)]
 
     def cancel(self) -> None:
+        self.ordered.set()
         if self.deaf:
             assert self.ended.wait(20)
         else:

@@ -68,6 +68,7 @@ def finish(session: pytest.Session, reporter: Any) -> bool:
     texts = texts_in(session.config.stash[GATE])
     if not texts:
         return True
+    reporter.ensure_newline()
     whole = is_whole(session.config) and session.exitstatus == pytest.ExitCode.OK
     wrong, summary = problems(texts, whole=whole)
     for line in wrong[:SHOWN]:

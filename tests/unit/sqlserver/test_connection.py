@@ -188,6 +188,23 @@ async def test_an_order_to_cancel_does_not_hold_up_the_loop_on_a_dead_link(
     await asyncio.gather(*module._burials)
 
 
+async def test_a_lost_session_is_not_closed_while_an_order_to_cancel_is_under_way(
+    odbc: FakeDriver, session: Connection
+) -> None:
+    lost = odbc.answers["lost"] = Blocked(deaf=True, meets=odbc_error(*LOST, server=False, text="Communication link failure"))
+    task = asyncio.ensure_future(session.execute("lost"))
+    await reached(lost)
+    session.cancel()
+    await asyncio.to_thread(lost.ordered.wait, 10)
+    lost.failed.set()
+    await asyncio.sleep(0.05)
+    assert not odbc.connections[0].closed  # aioodbc would have closed it by now
+    lost.ended.set()
+    with pytest.raises(Transient, match="A2248"):
+        await task
+    assert odbc.connections[0].closed
+
+
 async def test_a_session_with_a_transaction_that_stays_open_is_in_doubt(odbc: FakeDriver, session: Connection) -> None:
     odbc.answers[module.PING] = [(1,)]
     assert not await session.reset()
