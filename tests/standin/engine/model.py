@@ -219,6 +219,7 @@ class State:
     settings: tuple[int, int] | None = None  # lock_timeout and deadlock_priority as PostgreSQL knows them (locks.py)
     caught: SqlError | None = None  # in CATCH: what ERROR_NUMBER(), _MESSAGE, _SEVERITY, _STATE, _LINE tell; None elsewhere
     caught_procedure: str | None = None  # ERROR_PROCEDURE()
+    firing: tuple[int, ...] = ()  # object ids of the triggers whose bodies run, outermost first (triggers_run.py)
     last_identity: int | None = None  # @@IDENTITY: of the session, where `identity` is the scope's; DML sets both
 
 

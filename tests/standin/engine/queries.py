@@ -22,11 +22,11 @@ _Key = tuple[Any, ...]
 _cache: OrderedDict[_Key, tuple[object, Compiled]] = OrderedDict()
 
 
-def cached(state: State, node: object, make: Callable[[], tuple[Compiled, bool]]) -> Compiled:
+def cached(state: State, node: object, make: Callable[[], tuple[Compiled, bool]], extra: object = None) -> Compiled:
     """A statement compiled once per syntax tree, catalogue and types of what is declared; `make` says if it may be kept."""
     declared = tuple((name, kind) for name, (kind, _) in state.variables.items())
     tables = tuple((name, t.object_id) for name, t in (*state.temporaries.items(), *state.table_variables.items()))
-    key = (id(node), id(state.database), id(state.catalogue), state.catalogue.generation, declared, tables)
+    key = (id(node), id(state.database), id(state.catalogue), state.catalogue.generation, declared, tables, extra)
     found = _cache.get(key)
     if found is not None:
         _cache.move_to_end(key)

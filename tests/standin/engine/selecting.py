@@ -52,7 +52,7 @@ def compile_query(ctx: Context, query: ast.Query, outer: Scope | None, *, top: b
             severity=15,
         )
     ctes = ctx.ctes
-    head = _with(ctx, query.ctes)
+    head = with_clause(with_ctes(ctx, query.ctes))
     if isinstance(query.body, ast.Select):
         block = _select(ctx, query.body, outer, query)
     else:
@@ -62,8 +62,13 @@ def compile_query(ctx: Context, query: ast.Query, outer: Scope | None, *, top: b
     return block
 
 
-def _with(ctx: Context, ctes: Sequence[tuple[str, tuple[str, ...], ast.Query]]) -> str:
-    """WITH q1 AS (...), and the names put in sight."""
+def with_clause(parts: Sequence[str]) -> str:
+    """WITH q1 AS (...), or nothing."""
+    return f"WITH {', '.join(parts)} " if parts else ""
+
+
+def with_ctes(ctx: Context, ctes: Sequence[tuple[str, tuple[str, ...], ast.Query]]) -> list[str]:
+    """`q1 AS (...)` of each, whose names are in sight from here on."""
     parts = []
     ctx.ctes = dict(ctx.ctes)
     for name, written, query in ctes:
@@ -76,12 +81,7 @@ def _with(ctx: Context, ctes: Sequence[tuple[str, tuple[str, ...], ast.Query]]) 
         shape = ", ".join(f"k{i}" for i in range(1, len(names) + 1))
         ctx.ctes[name.casefold()] = (stored, [Visible(n, t) for n, t in zip(names, block.columns, strict=True)])
         parts.append(f"{stored}({shape}) AS ({block.sql})")
-    return f"WITH {', '.join(parts)} " if parts else ""
-
-
-def with_ctes(ctx: Context, ctes: Sequence[tuple[str, tuple[str, ...], ast.Query]]) -> str:
-    """The same for INSERT, UPDATE and DELETE: the names stay in sight until the statement is compiled."""
-    return _with(ctx, ctes)
+    return parts
 
 
 def subquery(ctx: Context, query: ast.Query, scope: Scope) -> tuple[str, Sequence[Typed]]:
@@ -165,6 +165,11 @@ def _items(ctx: Context, scope: Scope, written: Sequence[ast.SelectItem]) -> lis
             typed = _to_variable(ctx, typed, item.assign)
         items.append(_Item(item.alias or name_of(item.expression), typed, item.expression, item.assign))
     return items
+
+
+def items_of(ctx: Context, scope: Scope, written: Sequence[ast.SelectItem]) -> list[tuple[str, Typed]]:
+    """A select list over a scope of the caller's (OUTPUT): names and values."""
+    return [(item.name, item.typed) for item in _items(ctx, scope, written)]
 
 
 def _to_variable(ctx: Context, typed: Typed, name: str) -> Typed:
@@ -264,11 +269,11 @@ def _order(ctx: Context, scope: Scope, items: Sequence[_Item], order: Sequence[a
 def _place(scope: Scope, items: Sequence[_Item], node: ast.Expression) -> int | None:
     """Which output an item of ORDER BY means: by number, by name, by the same expression."""
     if isinstance(node, ast.Literal) and node.kind == "int":
-        if not isinstance(node.value, int) or not 1 <= node.value <= len(items):
-            raise SqlError(
-                108, f"The ORDER BY position number {node.value} is out of range of the number of items in the select list."
-            )
-        return node.value - 1
+        place = int(node.value) if isinstance(node.value, int) else 0
+        if not 1 <= place <= len(items):
+            text = f"The ORDER BY position number {place} is out of range of the number of items in the select list."
+            raise SqlError(108, text)
+        return place - 1
     if isinstance(node, ast.ColumnRef) and len(node.parts) == 1:
         named = [i for i, item in enumerate(items) if item.name.casefold() == node.parts[0].casefold()]
         if len({items[i].typed.sql for i in named}) > 1:

@@ -255,19 +255,19 @@ def find_table(state: State, name: ast.Name) -> TableInfo:
     return found
 
 
-def columns_of(ctx: Context, table: TableInfo, alias: str) -> list[Visible]:
-    """A stored table's columns; computed ones are compiled when asked for."""
+def columns_of(ctx: Context, table: TableInfo, alias: str, letter: str = "c") -> list[Visible]:
+    """A stored table's columns, named by the letter and their ids; computed ones are compiled when asked for."""
     stored = [c for c in table.columns if c.computed is None]
-    plain = [Visible(c.name, column(ctx, c, alias), c.hidden) for c in stored]
+    plain = [Visible(c.name, column(ctx, c, alias, letter), c.hidden) for c in stored]
     inside = Scope([Relation(((table.name.casefold(),), (table.schema.casefold(), table.name.casefold())), plain)])
     by_name = {v.name: v for v in plain}
     return [by_name[c.name] if c.computed is None else _computed(ctx, inside, c) for c in table.columns]
 
 
-def column(ctx: Context, info: ColumnInfo, alias: str) -> Typed:
+def column(ctx: Context, info: ColumnInfo, alias: str, letter: str = "c") -> Typed:
     """A stored column."""
     type_ = ctx.with_collation(info.type)
-    return Typed(f"{alias}.{info.stored}", type_, info.nullable, IMPLICIT, identity=info.identity is not None)
+    return Typed(f"{alias}.{letter}{info.column_id}", type_, info.nullable, IMPLICIT, identity=info.identity is not None)
 
 
 def _computed(ctx: Context, inside: Scope, info: ColumnInfo) -> Visible:
