@@ -36,7 +36,9 @@ _SORTED = {
     "SQL_Polish_CP1250_CI_AS": (0x0415, 88, "cp1250"),
 }
 _VERSIONS = {"": 0, "90": 1, "100": 2, "140": 3}
-_NAME = re.compile(r"(?P<family>[A-Za-z0-9_]+?)(_(?P<version>90|100|140))?_(?P<rest>(CI|CS|BIN2?)(_[A-Z0-9]+)*)$")
+_NAME = re.compile(
+    r"(?P<family>[A-Za-z0-9_]+?)(_(?P<version>90|100|140))?_(?P<rest>(CI|CS|BIN2?)(_[A-Z0-9]+)*)$", re.IGNORECASE
+)
 
 
 @cache

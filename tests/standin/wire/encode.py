@@ -43,11 +43,12 @@ class BadValue(Exception):
 def row_encoder(columns: tuple[ResultColumn, ...]) -> Callable[[Sequence[Sequence[Value]]], bytes]:
     """Rows -> ROW tokens. Raises Refused for a type that cannot be sent."""
     names = "".join(f"v{place}, " for place in range(len(columns)))
-    scope: dict[str, object] = {"join": b"".join, "ROW": ROW}
+    scope: dict[str, object] = {"join": b"".join, "ROW": ROW, "utf16": utf_16_le_encode, "lengths": _LENGTHS, "long": _too_long}
     body = []
     for place, column in enumerate(columns):
         scope[f"e{place}"], scope[f"n{place}"] = value_encoder(column.type), null_of(column.type)
-        body.append(f"  add(n{place} if v{place} is None else {_expression(column.type, place, scope)})")
+        body.append(f"  if v{place} is None: add(n{place})")
+        body.append(f"  else: {_statement(column.type, place, scope)}")
     source = [
         "def encode(rows):",
         " out = []",
@@ -61,15 +62,19 @@ def row_encoder(columns: tuple[ResultColumn, ...]) -> Callable[[Sequence[Sequenc
     return scope["encode"]  # type: ignore[return-value]
 
 
-def _expression(kind: SqlType, place: int, scope: dict[str, object]) -> str:
-    """The fastest types have no call of a Python function."""
+def _statement(kind: SqlType, place: int, scope: dict[str, object]) -> str:
+    """What adds a value; the types that are most have no call of a Python function."""
     if kind.name in _PACKED:
         layout = struct.Struct(_PACKED[kind.name])
         scope[f"p{place}"] = layout.pack
-        return f"p{place}({layout.size - 1}, v{place})"
+        return f"add(p{place}({layout.size - 1}, v{place}))"
     if kind.name == "bit":
-        return f"(b'\\1\\1' if v{place} else b'\\1\\0')"
-    return f"e{place}(v{place})"
+        return f"add(b'\\1\\1' if v{place} else b'\\1\\0')"
+    if kind.name in ("nchar", "nvarchar") and kind.length != MAX:
+        limit = max(kind.length, 1) * 2
+        encoded = f"d = utf16(v{place}, 'surrogatepass')[0]; size = len(d)"
+        return f"{encoded}; add(lengths[size] if size <= {limit} else long(size, {limit})); add(d)"
+    return f"add(e{place}(v{place}))"
 
 
 _PACKED = {"tinyint": "<BB", "smallint": "<Bh", "int": "<Bi", "bigint": "<Bq", "float": "<Bd", "real": "<Bf"}
@@ -107,14 +112,18 @@ def _framing(kind: SqlType) -> Callable[[Encoder], Encoder]:
     if name == "xml" or (kind.length == MAX and name in ("varchar", "nvarchar", "varbinary")):
         return lambda plain: lambda value: _in_parts(plain(value))
     if name in ("char", "varchar", "binary", "varbinary"):
-        return lambda plain: _with_length(plain, max(kind.length, 1), name)
+        return lambda plain: _with_length(plain, max(kind.length, 1))
     if name in ("nchar", "nvarchar"):
-        return lambda plain: _with_length(plain, max(kind.length, 1) * 2, name)
+        return lambda plain: _with_length(plain, max(kind.length, 1) * 2)
     if name in ROWVERSIONS:
-        return lambda plain: _with_length(plain, 8, name)
+        return lambda plain: _with_length(plain, 8)
     if name == "sql_variant":
         return lambda plain: plain
     return _with_byte
+
+
+def _too_long(size: int, limit: int) -> bytes:
+    raise BadValue(f"{size} bytes where {limit} are declared")
 
 
 def _with_byte(plain: Encoder) -> Encoder:
@@ -125,11 +134,11 @@ def _with_byte(plain: Encoder) -> Encoder:
     return encode
 
 
-def _with_length(plain: Encoder, limit: int, name: str) -> Encoder:
+def _with_length(plain: Encoder, limit: int) -> Encoder:
     def encode(value: Value) -> bytes:
         data = plain(value)
         if len(data) > limit:
-            raise BadValue(f"{len(data)} bytes in a {name} of {limit}")
+            _too_long(len(data), limit)
         return _LENGTHS[len(data)] + data
 
     return encode
@@ -183,6 +192,9 @@ def _binary(value: bytes) -> bytes:
 
 def _scaled(value: Decimal, scale: int) -> int:
     """The number without its point. Raises BadValue when digits would be lost."""
+    whole, _, digits = str(value).partition(".")
+    if scale and len(digits) == scale and digits.isdecimal():
+        return int(whole + digits)
     shifted = _EXACT.scaleb(value, scale)
     number = int(shifted)
     if number != shifted:
@@ -217,7 +229,10 @@ def _guid(value: str) -> bytes:
     data = bytes.fromhex(value.replace("-", ""))
     if len(data) != 16:
         raise BadValue("a uniqueidentifier that has not 16 bytes")
-    return data[3::-1] + data[5:3:-1] + data[7:5:-1] + data[8:]
+    return _GUID_ORDER.translate(data.ljust(256))
+
+
+_GUID_ORDER = bytes([3, 2, 1, 0, 5, 4, 7, 6, *range(8, 16)])
 
 
 @lru_cache(maxsize=8192)
@@ -258,8 +273,14 @@ def _time(scale: int) -> Encoder:
 
 
 def _datetime2(scale: int) -> Encoder:
-    width = time_width(scale)
-    return lambda value: _ticks(value[11:], scale).to_bytes(width, "little") + _date(value[:10])
+    width, unit, size = time_width(scale), _POWERS[scale], 20 + scale
+
+    def encode(value: str) -> bytes:
+        if len(value) != size or value[19] != ".":
+            raise BadValue(f"a datetime2 without its {scale} digits")
+        return (_seconds(value[11:19]) * unit + int(value[20:])).to_bytes(width, "little") + _date(value[:10])
+
+    return encode if scale else lambda value: _seconds(value[11:]).to_bytes(width, "little") + _date(value[:10])
 
 
 def _datetimeoffset(scale: int) -> Encoder:

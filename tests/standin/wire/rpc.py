@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -10,7 +11,7 @@ from tests.standin.ports import Parameter, Refused, Request, SqlError, SqlType, 
 from tests.standin.wire.coercion import coerce
 from tests.standin.wire.declarations import read_declarations
 from tests.standin.wire.decode import read_parameter
-from tests.standin.wire.reader import Reader, skip_headers
+from tests.standin.wire.reader import Malformed, Reader, skip_headers
 from tests.standin.wire.translating import STATUS, Returned
 
 _BY_NUMBER = 0xFFFF
@@ -85,8 +86,11 @@ def read_calls(payload: bytes) -> list[Call]:
     """All calls of a message. Raises Malformed, Refused."""
     reader = skip_headers(payload)
     calls = []
-    while reader.left:
-        calls.append(_read_call(reader))
+    try:
+        while reader.left:
+            calls.append(_read_call(reader))
+    except (ValueError, ArithmeticError, struct.error) as error:
+        raise Malformed(f"a value that is none ({error})") from error
     return calls
 
 

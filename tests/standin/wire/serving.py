@@ -79,6 +79,12 @@ class Answer:
         await self.outgoing.send(data)
 
 
+def _internal(error: Exception) -> Refused:
+    """A mistake of the stand-in itself, told like what it does not emulate."""
+    _log.error("a request failed", exc_info=error)
+    return Refused(f"internal error: {type(error).__name__}: {error}")
+
+
 async def _failing(error: SqlError) -> AsyncIterator[Event]:
     """Instead of the engine's events."""
     yield Failed(error)
@@ -106,9 +112,16 @@ class Requests:
             else:
                 raise Refused(f"a message of kind {message.kind} (bulk load)")
         except SqlError as error:
-            self._note("", error)
-            outgoing.finish(tokens.error(error, self._server) + tokens.done(tokens.DONE, tokens.FAILED))
-            self._end_if_fatal(error)
+            self._fail(error, outgoing)
+        except (Cut, Fatal, ConnectionError):
+            raise
+        except Exception as error:  # noqa: BLE001 (the boundary of a message: the client and the test get it)
+            self._fail(_internal(error), outgoing)
+
+    def _fail(self, error: SqlError, outgoing: Outgoing) -> None:
+        self._note("", error)
+        outgoing.finish(tokens.error(error, self._server) + tokens.done(tokens.DONE, tokens.FAILED))
+        self._end_if_fatal(error)
 
     async def _reset(self, message: Message, outgoing: Outgoing) -> None:
         if not message.status & (Status.RESET | Status.RESET_KEEPING_TRANSACTION):
@@ -234,8 +247,7 @@ class Requests:
         except (Cut, ConnectionError):
             raise
         except Exception as error:  # noqa: BLE001 (the boundary of a request: the client and the test get it)
-            _log.exception("a request failed")
-            internal = Refused(f"internal error: {type(error).__name__}: {error}")
+            internal = _internal(error)
             self._note(request.sql, internal)
             await answer.event(Failed(internal))
         finally:

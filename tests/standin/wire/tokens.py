@@ -51,7 +51,7 @@ def column_metadata(columns: tuple[ResultColumn, ...]) -> bytes:
 
 def _column_type(kind: SqlType, nullable: bool = True, *, identity: bool = False) -> bytes:
     user_type = ROWVERSION_USER_TYPE if kind.name in ROWVERSIONS else 0
-    sensitive = "_CS" in kind.collation or "_BIN" in kind.collation
+    sensitive = any(mark in kind.collation.upper() for mark in ("_CS", "_BIN"))
     flags = (_NULLABLE if nullable else 0) | (_IDENTITY if identity else 0) | (_CASE_SENSITIVE if sensitive else 0)
     return struct.pack("<IH", user_type, flags) + type_info(kind)
 

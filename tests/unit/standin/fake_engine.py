@@ -166,6 +166,11 @@ class FakeSession:
         self.engine.seen["inserted"] += 1
         yield Done("insert", int(rest) if rest.isdigit() else 1)
 
+    async def on_lost(self, _: str, __: object) -> AsyncIterator[Event]:
+        ended, self.descriptor = self.descriptor, 0
+        yield Transaction("rolled back", ended)
+        yield Failed(SqlError(1205, "deadlock", severity=13))
+
     async def on_set(self, _: str, __: object) -> AsyncIterator[Event]:
         yield Done()
 

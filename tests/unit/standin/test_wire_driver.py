@@ -48,7 +48,7 @@ def connection(fake_server: Any) -> Iterator[Any]:
 
 def state(server: Any) -> dict[str, int]:
     with closing(connect(server)) as opened:
-        return {what: count for what, count in opened.execute("state").fetchall()}
+        return dict(opened.execute("state").fetchall())
 
 
 def offset_text(data: bytes) -> str:
@@ -106,7 +106,7 @@ def test_a_wrong_password_and_a_missing_database_are_refused(fake_server: Any) -
 
 
 def test_the_certificate_is_verified(fake_server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(pyodbc.Error, match="certificate verify failed|SSL Provider"):
+    with pytest.raises(pyodbc.Error, match=r"certificate verify failed|SSL Provider"):
         connect(fake_server, TrustServerCertificate="no", Server=f"localhost,{fake_server.port}")
     monkeypatch.setenv("SSL_CERT_FILE", str(fake_server.certificate))
     with closing(connect(fake_server, TrustServerCertificate="no", Server=f"localhost,{fake_server.port}")) as opened:
@@ -161,7 +161,7 @@ def test_a_value_that_is_not_of_its_type_is_an_error_and_noted(connection: Any, 
     assert state(fake_server)["refused"] == before + 1
 
 
-# -- parameters ------------------------------------------------------------------------------------------------------------------
+# -- parameters ----------------------------------------------------------------------------------------------------------------
 
 
 VALUES = [
@@ -234,7 +234,7 @@ def test_the_types_of_the_server_are_listed(connection: Any) -> None:
     assert {row.type_name for row in rows} >= {"int", "nvarchar", "datetimeoffset", "uniqueidentifier"}
 
 
-# -- transactions ----------------------------------------------------------------------------------------------------------------
+# -- transactions --------------------------------------------------------------------------------------------------------------
 
 
 def test_a_connection_without_autocommit_begins_and_ends_transactions(fake_server: Any) -> None:
@@ -256,7 +256,7 @@ def test_a_closed_connection_closes_its_session(fake_server: Any) -> None:
     assert eventually(lambda: state(fake_server)["closed"] >= before + 2)
 
 
-# -- attention -------------------------------------------------------------------------------------------------------------------
+# -- attention -----------------------------------------------------------------------------------------------------------------
 
 
 def eventually(true: Any) -> bool:
@@ -313,7 +313,7 @@ def test_a_delayed_request_can_be_cancelled(connection: Any) -> None:
     assert time.monotonic() - begun < 5
 
 
-# -- faults ----------------------------------------------------------------------------------------------------------------------
+# -- faults --------------------------------------------------------------------------------------------------------------------
 
 
 def test_an_error_can_be_injected(connection: Any, fake_server: Any) -> None:
