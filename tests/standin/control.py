@@ -12,6 +12,7 @@ import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tests.standin.ports import Login, Request, SqlError, Verdict
@@ -314,5 +315,5 @@ class Commands:
 
 
 def _write(path: str, texts: list[str]) -> None:
-    with open(path, "w", encoding="utf-8") as file:
+    with Path(path).open("w", encoding="utf-8") as file:
         file.writelines(json.dumps(text) + "\n" for text in texts)

@@ -72,7 +72,7 @@ class Control:
 
     def log(self, match: str = "") -> dict[str, int]:
         """The distinct SQL texts with their counts."""
-        return {sql: count for sql, count in self.call("log", match=match)}
+        return dict(self.call("log", match=match))
 
     def dump(self, path: str) -> int:
         return int(self.call("dump", path=path))
@@ -88,11 +88,11 @@ class AsyncControl:
     """The same for asyncio: `await control.add(...)`, each on a connection of its own."""
 
     def __init__(self, port: int, host: str = "127.0.0.1") -> None:
-        self._blocking = Control(port, host)
+        self.port, self.host = port, host
 
     async def call(self, command: str, **arguments: Any) -> Any:
         """Any command of tests.standin.control.Commands. Raises ControlError."""
-        reader, writer = await asyncio.open_connection(*self._blocking.address, limit=2**26)
+        reader, writer = await asyncio.open_connection(self.host, self.port, limit=2**26)
         try:
             writer.write(_encode(command, arguments))
             return _decode(await reader.readline())
@@ -135,7 +135,7 @@ class AsyncControl:
 
     async def log(self, match: str = "") -> dict[str, int]:
         """The distinct SQL texts with their counts."""
-        return {sql: count for sql, count in await self.call("log", match=match)}
+        return dict(await self.call("log", match=match))
 
     async def dump(self, path: str) -> int:
         return int(await self.call("dump", path=path))

@@ -96,12 +96,14 @@ class Client:
         return [tuple(row) for row in await self.state.connection.fetch(sql, *arguments)]
 
     async def read(self, name: str, **more: Any) -> list[tuple[Any, ...]]:
-        """The whole table, as SELECT with hints would read it."""
+        """The table, or the row of a key, as SELECT with hints would read it."""
         async with self._transaction():
             read = locks.Read(self.table(name), "t", **more)
             assert await locks.before(self.state, [read], [])
             async with locks.reading(self.state, [read]):
-                return await self.fetch(f"SELECT * FROM {read.table.stored} AS t ORDER BY 1" + locks.clause(self.state, [read]))
+                where = f"WHERE t.c1 = {read.key[0]}" if read.key else ""
+                text = f"/*{self.state.catalogue.generation}*/ SELECT * FROM {read.table.stored} AS t {where} ORDER BY 1"
+                return await self.fetch(text + locks.clause(self.state, [read]), *read.arguments)
 
     async def changes(self, name: str, since: int | None = 0) -> list[tuple[Any, ...]]:
         """(version, creation version, operation, columns, context, key ...), by key."""

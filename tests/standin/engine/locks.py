@@ -143,8 +143,7 @@ async def _settings(state: State) -> None:
         f"{timeout}ms",
         f"{patience}ms",
     )
-    # In a transaction that is rolled back the settings go back too: ask again then.
-    state.settings = None if state.connection.is_in_transaction() else wanted
+    state.settings = wanted  # a rollback takes them back, and storage.py this with them
 
 
 # -- locks of one table ------------------------------------------------------------------------------------------------------

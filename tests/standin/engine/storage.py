@@ -31,6 +31,7 @@ def declared(state: State) -> Declared:
 def _restore(state: State, then: Declared) -> None:
     state.catalogue = then.catalogue
     state.temporaries = dict(then.temporaries)
+    state.settings = None
 
 
 async def commit(state: State) -> None:
