@@ -94,11 +94,12 @@ class Postgres:
 
 
 async def start(folder: Path | None = None) -> Postgres:
-    """A new server with the template database; its data lies in a new folder inside `folder` (or the temporary one).
+    """A new server with the template database; its data lies in a new folder inside `folder`.
 
-    Raises NotStarted. An unprivileged user must be able to reach the folder when we are root.
+    Or inside the temporary one: without `folder`, where its path is too long for a socket, and where we are root and the
+    user that the server runs as could not reach it. Raises NotStarted.
     """
-    home = Path(tempfile.mkdtemp(prefix="standin-pg-", dir=folder))
+    home = Path(tempfile.mkdtemp(prefix="standin-pg-", dir=folder if folder and _usable(folder) else None))
     binaries = _binaries()
     identity = _unprivileged(home)
     try:
@@ -119,6 +120,12 @@ async def start(folder: Path | None = None) -> Postgres:
         await server.stop()
         raise
     return server
+
+
+def _usable(folder: Path) -> bool:
+    whole = folder.resolve()
+    open_to_all = all(place.stat().st_mode & 0o001 for place in (whole, *whole.parents))
+    return len(str(whole)) < 60 and (os.geteuid() != 0 or open_to_all)
 
 
 def _binaries() -> Path:
