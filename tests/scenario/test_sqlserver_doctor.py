@@ -242,3 +242,44 @@ async def test_no_odbc_at_all(erp: Prepared, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_the_driver_of_the_tests_is_there(sql_server: Server) -> None:
     assert driver_file() is not None
+
+
+# -- clean-up of change records --------------------------------------------------------------------------------------------
+
+HISTORY = (
+    "CREATE TABLE [dbo].[MSchange_tracking_history] ([internal_table_name] nvarchar(128) NOT NULL, [table_name] nvarchar(128)"
+    " NOT NULL, [start_time] datetime NOT NULL, [end_time] datetime NOT NULL, [rows_cleaned_up] bigint NOT NULL,"
+    " [cleanup_version] bigint NOT NULL, [comments] ntext NOT NULL)"
+)
+
+
+def clean_up(minutes: int, comments: str = "") -> str:
+    began = f"DATEADD(minute, -{minutes}, GETDATE())"
+    return (
+        "INSERT INTO [dbo].[MSchange_tracking_history] VALUES"
+        f" (N'change_tracking_1', N'Employee', {began}, {began}, 0, 1, N'{comments}')"
+    )
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        ([], []),
+        ([clean_up(29)], []),
+        ([clean_up(2000), clean_up(29)], []),
+        ([clean_up(2000)], [("A2336", WARNING, "")]),
+        ([clean_up(29, "Cleanup error: Lock request time out period exceeded")], [("A2336", WARNING, "")]),
+        ([clean_up(3000, "Cleanup error: Lock request time out period exceeded"), clean_up(29)], []),
+    ],
+)
+async def test_clean_up_that_does_not_get_on_is_named(
+    erp: Prepared, lines: list[str], expected: list[tuple[str, Severity, str]]
+) -> None:
+    """The table is the server's own where clean-up has run; here it is made by hand."""
+    erp.execute(HISTORY, *lines, f"GRANT SELECT ON OBJECT::[dbo].[MSchange_tracking_history] TO [{erp.user}]")
+    assert seen(await erp.findings()) == expected
+
+
+async def test_a_history_that_the_agent_may_not_see_is_no_finding(erp: Prepared) -> None:
+    erp.execute(HISTORY, clean_up(2000))
+    assert await erp.findings() == []
