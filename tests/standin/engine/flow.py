@@ -69,7 +69,7 @@ class Disconnected(Signal):
 # Found when a statement is compiled, which is at its first execution: ends the scope; TRY of the same scope does not see them.
 COMPILE = frozenset(
     (
-        *(109, 110, 120, 121, 156, 164, 174, 189, 195, 201, 206, 207, 208, 209, 213, 257, 264, 306, 334, 402, 468, 1033),
+        *(109, 110, 120, 121, 156, 164, 174, 189, 195, 206, 207, 208, 209, 213, 257, 264, 306, 334, 402, 468, 1033),
         *(2715, 4104, 4121, 4145, 4403, 4405, 8116, 8117, 8120, 8133, 8155, 8156, 8158, 8159, 8601, 10700),
     )
 )

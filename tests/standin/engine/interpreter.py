@@ -177,7 +177,8 @@ class Runner(Evaluating):
     async def done(self, event: Done | None = None) -> None:
         """A statement ended: its count is noted, and told unless NOCOUNT is ON."""
         event = event or Done()
-        self.state.rowcount = event.count or 0
+        if event.count is not None or not event.command:  # the compiler has noted what NOCOUNT keeps it from telling
+            self.state.rowcount = event.count or 0
         await self.emit(replace(event, count=None) if self.state.nocount else event)
 
     # -- control flow --------------------------------------------------------------------------------------------------------
