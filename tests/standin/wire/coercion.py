@@ -5,6 +5,7 @@ Only what loses nothing or what SQL Server does silently for parameters (cutting
 
 from __future__ import annotations
 
+from datetime import date, timedelta
 from decimal import ROUND_HALF_UP, Context, Decimal
 
 from tests.standin.ports import MAX, Refused, SqlError, SqlType, Value, Variant
@@ -37,10 +38,8 @@ def coerce(value: Value, sent: SqlType, wanted: SqlType) -> Value:
         return _number(value, sent, wanted)
     if sent.name in _FLOATS and wanted.name in _FLOATS:
         return value
-    if sent.name == wanted.name and (sent.name not in _SCALED or sent.scale == wanted.scale):
-        return value
-    if sent.name == wanted.name == "bit":
-        return value
+    if sent.name == wanted.name:
+        return rescaled(value, sent.name, wanted.scale) if sent.name in _SCALED else value
     raise Refused(f"a parameter sent as {sent.name} and declared as {wanted.name}")
 
 
@@ -59,6 +58,33 @@ def _cut_bytes(value: bytes, wanted: SqlType) -> bytes:
         return value
     cut = value[: wanted.length]
     return cut.ljust(wanted.length, b"\0") if wanted.name == "binary" else cut
+
+
+def rescaled(text: str, name: str, scale: int) -> str:
+    """A time, datetime2 or datetimeoffset with `scale` digits, rounded; a time that is rounded to midnight begins the day."""
+    moment, _, zone = text.rpartition(" ") if name == "datetimeoffset" else (text, "", "")
+    day, _, clock = moment.rpartition(" ")
+    whole, _, digits = clock.partition(".")
+    ticks = int(digits or 0)
+    ticks = ticks * 10 ** (scale - len(digits)) if len(digits) <= scale else _rounded(ticks, len(digits) - scale)
+    hours, minutes, seconds = (int(part) for part in whole.split(":"))
+    carried, fraction = divmod(ticks, 10**scale)
+    days, seconds = divmod(hours * 3600 + minutes * 60 + seconds + carried, 86400)
+    if days and day:
+        day = _next_day(day)
+    clock = f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}" + (f".{fraction:0{scale}}" if scale else "")
+    return " ".join(part for part in (day, clock, zone) if part)
+
+
+def _rounded(ticks: int, digits: int) -> int:
+    unit: int = 10**digits
+    return (ticks + unit // 2) // unit
+
+
+def _next_day(day: str) -> str:
+    if day == "9999-12-31":
+        raise SqlError(517, "Adding a value to a 'datetime2' column caused an overflow.")
+    return (date.fromisoformat(day) + timedelta(1)).isoformat()
 
 
 def _number(value: int | Decimal, sent: SqlType, wanted: SqlType) -> Value:

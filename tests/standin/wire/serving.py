@@ -101,22 +101,25 @@ class Requests:
         """The whole answer to a message. Raises Cut, Fatal, ConnectionError."""
         try:
             await self._reset(message, outgoing)
-            if message.status & Status.IGNORE:
-                outgoing.finish(tokens.done(tokens.DONE, tokens.FAILED))
-            elif message.kind == Kind.BATCH:
-                await self._batch(message.payload, outgoing)
-            elif message.kind == Kind.RPC:
-                await self._calls(message.payload, outgoing)
-            elif message.kind == Kind.TRANSACTION:
-                await self._orders(message.payload, outgoing)
-            else:
-                raise Refused(f"a message of kind {message.kind} (bulk load)")
+            await self._dispatch(message, outgoing)
         except SqlError as error:
             self._fail(error, outgoing)
         except (Cut, Fatal, ConnectionError):
             raise
         except Exception as error:  # noqa: BLE001 (the boundary of a message: the client and the test get it)
             self._fail(_internal(error), outgoing)
+
+    async def _dispatch(self, message: Message, outgoing: Outgoing) -> None:
+        if message.status & Status.IGNORE:
+            outgoing.finish(tokens.done(tokens.DONE, tokens.FAILED))
+        elif message.kind == Kind.BATCH:
+            await self._batch(message.payload, outgoing)
+        elif message.kind == Kind.RPC:
+            await self._calls(message.payload, outgoing)
+        elif message.kind == Kind.TRANSACTION:
+            await self._orders(message.payload, outgoing)
+        else:
+            raise Refused(f"a message of kind {message.kind} (bulk load)")
 
     def _fail(self, error: SqlError, outgoing: Outgoing) -> None:
         self._note("", error)

@@ -171,6 +171,19 @@ class FakeSession:
         yield Transaction("rolled back", ended)
         yield Failed(SqlError(1205, "deadlock", severity=13))
 
+    async def on_begin(self, _: str, __: object) -> AsyncIterator[Event]:
+        async for event in self.transaction("begin"):
+            yield event
+        yield Done()
+
+    async def on_commit(self, _: str, __: object) -> AsyncIterator[Event]:
+        async for event in self.transaction("commit"):
+            yield event
+        yield Done()
+
+    async def on_if(self, _: str, __: object) -> AsyncIterator[Event]:
+        yield Done()
+
     async def on_set(self, _: str, __: object) -> AsyncIterator[Event]:
         yield Done()
 

@@ -10,21 +10,18 @@ from collections.abc import Iterator
 from contextlib import closing
 from datetime import date, datetime
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.support.sqlserver import driver_file, lacking
 from tests.unit.standin.fake_engine import PLAIN, twelve
 
-pyodbc = pytest.importorskip("pyodbc")
+if reason := lacking():
+    pytest.skip(reason, allow_module_level=True)
+import pyodbc
+
 PASSWORD = "{right;}}{ł}"  # the driver's quoting of right;}{ł
-
-
-def driver() -> str:
-    odbc = pytest.importorskip("mssql_python_odbc")
-    found = sorted(Path(odbc.__path__[0]).glob("libs/linux/debian_ubuntu/x86_64/lib/libmsodbcsql-18*.so*"))
-    return str(found[-1])
 
 
 def connect(server: Any, *, autocommit: bool = True, **more: str) -> Any:
@@ -35,7 +32,7 @@ def connect(server: Any, *, autocommit: bool = True, **more: str) -> Any:
         "Encrypt": "yes",
         "TrustServerCertificate": "yes",
     }
-    text = ";".join(f"{key}={value}" for key, value in {"Driver": driver(), **said, **more}.items())
+    text = ";".join(f"{key}={value}" for key, value in {"Driver": str(driver_file()), **said, **more}.items())
     pyodbc.pooling = False
     return pyodbc.connect(text, autocommit=autocommit, timeout=10)
 

@@ -364,6 +364,21 @@ def test_a_parameter_takes_its_declared_type(value: Value, sent: SqlType, wanted
     assert coerce(value, sent, wanted) == got
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "scale", "got"),
+    [
+        ("time", "01:02:03.4560000", 3, "01:02:03.456"),
+        ("time", "01:02:03", 7, "01:02:03.0000000"),
+        ("time", "23:59:59.6", 0, "00:00:00"),
+        ("datetime2", "2020-02-29 23:59:59.9999999", 3, "2020-03-01 00:00:00.000"),
+        ("datetime2", "2020-02-29 01:02:03.0005", 3, "2020-02-29 01:02:03.001"),
+        ("datetimeoffset", "2020-02-29 01:02:03.1234567 +02:00", 0, "2020-02-29 01:02:03 +02:00"),
+    ],
+)
+def test_a_time_takes_the_digits_of_its_declaration(name: str, text: str, scale: int, got: str) -> None:
+    assert coerce(text, SqlType(name, scale=7), SqlType(name, scale=scale)) == got
+
+
 def test_a_parameter_that_does_not_fit_its_type_is_error_8114_or_refused() -> None:
     with pytest.raises(SqlError, match="8114"):
         coerce(300, SqlType("int"), SqlType("tinyint"))
