@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import uuid
 from collections.abc import Callable
-from decimal import Decimal
 from random import Random
 
 from tests.support.random_values import EDGES, WORDS
@@ -40,7 +39,7 @@ def literal(rng: Random, declared: str, *, nullable: bool = False, key: bool = F
         return "NULL"
     name, first, second = parsed(declared)
     if key and name in TEXTS:
-        return quoted(_fitted(_code(rng), first))
+        return quoted(_fitted(_code(rng, "ŁłÓó" if name.startswith("n") else ""), first))
     return MAKERS[name](rng, first, second)
 
 
@@ -59,8 +58,8 @@ def can_be_spoilt(declared: str) -> bool:
 # -- by type -----------------------------------------------------------------------------------------------------------------
 
 
-def _code(rng: Random) -> str:
-    return "".join(rng.choices("ABCDEFGHJKabcdefghjkŁłÓó0123456789", k=rng.randint(1, 9)))
+def _code(rng: Random, more: str) -> str:
+    return "".join(rng.choices("ABCDEFGHJKabcdefghjk0123456789" + more, k=rng.randint(1, 9)))
 
 
 def _fitted(text: str, size: int) -> str:
@@ -104,7 +103,8 @@ def _whole(low: int, high: int) -> Callable[[Random, int, int], str]:
 
 def _scaled(rng: Random, largest: int, scale: int) -> str:
     units = rng.choice((largest, -largest, 0)) if rng.random() < 0.1 else rng.randint(-min(largest, 10**9), min(largest, 10**9))
-    return format(Decimal(units).scaleb(-scale), "f")
+    digits = f"{abs(units):0{scale + 1}}"
+    return ("-" if units < 0 else "") + (f"{digits[:-scale]}.{digits[-scale:]}" if scale else digits)
 
 
 def _decimal(rng: Random, precision: int, scale: int) -> str:
