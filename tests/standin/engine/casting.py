@@ -15,6 +15,7 @@ from tests.standin.ports import MAX, Refused, SqlError, SqlType
 _SIZES = {"bit": 1, "tinyint": 1, "smallint": 2, "int": 4, "bigint": 8}
 _EXACT = frozenset({*_SIZES, "decimal", *types.MONEYS})
 _FLOATS = frozenset({"float", "real"})
+_NO_EXPLICIT = 529
 _UNTYPED = {"text", "ntext", "image", "xml", "timestamp", "rowversion", "hierarchyid", *types.SPATIAL}
 # Conversions that exist, but only explicitly.
 _EXPLICIT_ONLY = [
@@ -56,14 +57,14 @@ def implicit(value: Typed, target: SqlType) -> Typed:
     for froms, tos in _EXPLICIT_ONLY:
         if source.name in froms and target.name in tos:
             raise errors.no_implicit_conversion(source.name, target.name)
-    times = source.name in types.TIMES
-    if times and (target.name in types.NUMBERS or target.name == "uniqueidentifier" or target.name in types.BINARIES):
-        raise (
-            errors.clash(source.name, target.name)
-            if source.name not in {"datetime", "smalldatetime"}
-            else (errors.no_implicit_conversion(source.name, target.name))
-        )
-    return cast(value, target)
+    if source.name in types.TIMES and target.name in types.BINARIES:
+        raise errors.no_implicit_conversion(source.name, target.name)
+    try:
+        return cast(value, target)
+    except SqlError as error:
+        if error.number == _NO_EXPLICIT:
+            raise errors.clash(source.name, target.name) from None
+        raise
 
 
 def store(value: Typed, target: SqlType, table: str, column: str) -> Typed:

@@ -142,6 +142,8 @@ def _to_float(value: Value, source: SqlType, target: SqlType) -> float:
 def _to_text(value: Value, source: SqlType, target: SqlType) -> str:
     text, number = _text_of(value, source)
     room = target.length
+    if source.name == "uniqueidentifier" and 0 <= room < 36:
+        raise SqlError(8170, "Insufficient result space to convert uniqueidentifier value to char.", state=2)
     if room != MAX and values.stored_length(target, text) > room:
         if number and source.name in types.INTEGERS:
             return "*".ljust(room if target.name in {"char", "nchar"} else 0)
@@ -195,9 +197,9 @@ def _to_bytes(value: Value, source: SqlType, target: SqlType) -> bytes:
         raw = value
     elif source.name == "uniqueidentifier":
         raw = values.guid_bytes(value)
-    elif source.name in types.INTEGERS:
-        size = {"tinyint": 1, "smallint": 2, "int": 4, "bigint": 8}[source.name]
-        raw = int(value).to_bytes(size, "big", signed=source.name != "tinyint")
+    elif source.name in types.INTEGERS or source.name == "bit":
+        size = {"bit": 1, "tinyint": 1, "smallint": 2, "int": 4, "bigint": 8}[source.name]
+        raw = int(value).to_bytes(size, "big", signed=size > 1)
         if target.length != MAX:
             raw = raw[-target.length :].rjust(target.length if target.name == "binary" else 0, b"\0")
         return raw

@@ -210,6 +210,12 @@ def translate(error: asyncpg.PostgresError, state: State, statement: str = "INSE
         return _overflowed(error)
     if code.startswith("23"):
         return _violated(error, state, statement)
+    if code == "21000":
+        return SqlError(
+            512,
+            "Subquery returned more than 1 value. This is not permitted when the subquery follows =, !=, <, <= , >, >= or when "
+            "the subquery is used as an expression.",
+        )
     if code == "57014":
         return SqlError(3617, "The request was cancelled.", severity=11)
     return Refused(f"PostgreSQL said {code}: {error}")
