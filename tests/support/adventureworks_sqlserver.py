@@ -32,7 +32,7 @@ _IDENTITIES = """
 IDENTITIES = frozenset(_IDENTITIES.split())
 ON_CHANGE = {
     "EmployeePayHistory.BusinessEntityID": "ON UPDATE CASCADE ON DELETE CASCADE",
-    "PurchaseOrderDetail.PurchaseOrderID": "ON DELETE CASCADE",
+    "ProductInventory.LocationID": "ON DELETE CASCADE",
     "ProductProductPhoto.ProductPhotoID": "ON DELETE CASCADE",
     "CurrencyRate.FromCurrencyCode": "ON UPDATE CASCADE",
     "JobCandidate.BusinessEntityID": "ON DELETE SET NULL",

@@ -26,6 +26,7 @@ AGAIN = {1205, 1222}  # the transaction is over or cannot go on: rolled back and
 REFUSED = {220, 245, 515, 547, 2601, 2627, 2628, 8115, 8152}  # the statement alone is undone
 LOST = {596, 233, 10053, 10054, 10060, 0}
 READ = {  # how a key column is read, so that it can stand in a WHERE exactly
+    "date": "CONVERT(varchar(10), {0}, 23)",
     "datetime": "CONVERT(varchar(30), {0}, 126)",
     "datetime2": "CONVERT(varchar(30), {0}, 121)",
     "decimal": "CONVERT(varchar(41), {0})",
@@ -157,7 +158,7 @@ class SqlServerWriter:
         hint = " WITH (READPAST)" if self.rng.random() < 0.3 else ""
         rows: list[tuple[Any, ...]] = []
         if first.type in {"int", "smallint", "tinyint"}:
-            low, high = self.execute(f"SELECT MIN([{first.name}]), MAX([{first.name}]) FROM {source}{hint}")[0]
+            low, high = self.execute(f"SELECT MIN([{first.name}]), MAX([{first.name}]) FROM {source}")[0]
             at = self.rng.randint(low, high) if low is not None else 0
             rows = self.execute(f"SELECT TOP (1) {picked} FROM {source}{hint} WHERE [{first.name}] >= ? ORDER BY {order}", at)
         elif first.text:
