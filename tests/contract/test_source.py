@@ -360,6 +360,7 @@ async def test_a_rebuilt_table_has_lost_its_tracking_until_it_is_repaired(erp: E
     session = make_staff(erp)
     async with following(erp, STAFF) as follower:
         before = (await follower.facts()).tables[0]
+        session.execute("UPDATE staff SET name = 'seen' WHERE id = 1")
         erp.rebuild("staff")
         session.execute("UPDATE staff SET name = 'unseen' WHERE id = 1")
         assert (await follower.facts()).tables[0].min_valid is None
@@ -395,6 +396,7 @@ async def test_a_table_dropped_and_made_again_is_another(erp: Erp) -> None:
     session = make_staff(erp)
     async with following(erp, STAFF) as follower:
         before = (await follower.facts()).tables[0]
+        session.execute("UPDATE staff SET name = 'seen' WHERE id = 1")
         session.execute("DROP TABLE staff")
         make_staff(erp)
         assert (await follower.facts()).tables[0].min_valid is None
@@ -407,6 +409,8 @@ async def test_a_table_dropped_and_made_again_is_another(erp: Erp) -> None:
 async def test_a_truncated_table_does_not_keep_its_rows_in_the_copy(erp: Erp) -> None:
     session = make_staff(erp)
     async with following(erp, STAFF) as follower:
+        session.execute("UPDATE staff SET name = 'seen' WHERE id = 1")
+        await follower.catch_up()
         before = (await follower.facts()).tables[0]
         erp.truncate("staff")
         now = (await follower.facts()).tables[0]

@@ -293,8 +293,10 @@ async def paused_by(follower: Follower, *datasets: Dataset) -> list[str]:
 
 
 async def test_a_table_truncated_exactly_at_the_position_has_begun_anew(sqlserver_erp: SqlServerErp) -> None:
-    make_staff(sqlserver_erp)
+    session = make_staff(sqlserver_erp)
     async with following(sqlserver_erp, STAFF) as follower:
+        session.execute("UPDATE staff SET name = 'seen' WHERE id = 1")
+        await follower.catch_up()
         before = (await follower.facts()).tables[0]
         sqlserver_erp.truncate("staff")
         after = (await follower.facts()).tables[0]
