@@ -173,9 +173,16 @@ class Request:
 class Session(Protocol):
     """One connection. At most one request runs at a time."""
 
-    database: str
-    spid: int
-    descriptor: int  # of the transaction that is open; 0: none
+    @property
+    def database(self) -> str: ...
+
+    @property
+    def spid(self) -> int: ...
+
+    @property
+    def descriptor(self) -> int:
+        """Of the transaction that is open; 0: none."""
+        ...
 
     def run(self, request: Request) -> AsyncIterator[Event]:
         """Executes it. Errors of SQL are events; a raised SqlError of severity 20 and up ends the connection.
