@@ -17,8 +17,9 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
+from tests.standin.ports import Session
 from tests.standin.server import Server
-from tests.standin.wire.connection import Identity
+from tests.standin.wire.connection import Face, Identity
 from tests.standin.wire.tls import make_context
 
 
@@ -50,7 +51,12 @@ async def running(options: argparse.Namespace) -> AsyncIterator[dict[str, object
         def identity() -> Identity:
             return Identity(engine.emulated.server_name, engine.emulated.product_version)
 
-        server = Server(engine, engine.control, make_context(certificate), identity, engine.control.cutters.__setitem__)
+        def collation(session: Session) -> str:
+            state = engine.sessions.get(session.spid)  # none: it was killed
+            return state.database.collation if state is not None else ""
+
+        face = Face(identity, collation)
+        server = Server(engine, engine.control, make_context(certificate), face, engine.control.cutters.__setitem__)
         stack.push_async_callback(server.stop)
         port = await server.start(options.port)
         yield {"port": port, "control": control, "certificate": str(certificate), "password": password}

@@ -7,7 +7,7 @@ import ssl
 from collections.abc import Callable
 
 from tests.standin.ports import Controller, Engine
-from tests.standin.wire.connection import Connection, Identity
+from tests.standin.wire.connection import Connection, Face
 from tests.standin.wire.link import Link
 from tests.standin.wire.replay import Tape
 
@@ -17,7 +17,7 @@ Opened = Callable[[int, Callable[[], None]], None]
 class Server:
     """The stand-in's TDS end.
 
-    `identity` is asked at every login; `opened` is told the session's number and what cuts its connection.
+    `opened` is told the session's number and what cuts its connection.
     """
 
     def __init__(
@@ -25,10 +25,10 @@ class Server:
         engine: Engine,
         controller: Controller,
         context: ssl.SSLContext,
-        identity: Callable[[], Identity] = Identity,
+        face: Face | None = None,
         opened: Opened | None = None,
     ) -> None:
-        self._engine, self._controller, self._context, self._identity = engine, controller, context, identity
+        self._engine, self._controller, self._context, self._face = engine, controller, context, face or Face()
         self._opened = opened
         self._tape = Tape()
         self._connections: set[Connection] = set()
@@ -62,9 +62,7 @@ class Server:
         return bool(found)
 
     async def _client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        connection = Connection(
-            Link(reader, writer), self._engine, self._controller, self._context, self._identity(), self._tape
-        )
+        connection = Connection(Link(reader, writer), self._engine, self._controller, self._context, self._face, self._tape)
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)

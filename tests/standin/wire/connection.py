@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from tests.standin.ports import Controller, Engine, Refused, Session, SqlError
 from tests.standin.wire import tokens
-from tests.standin.wire.collations import DEFAULT, collation_bytes
+from tests.standin.wire.collations import collation_bytes
 from tests.standin.wire.link import Link, Outgoing
 from tests.standin.wire.login import UTF8, BadLogin, ClientLogin, read_login
 from tests.standin.wire.packets import DEFAULT as DEFAULT_SIZE
@@ -40,14 +40,23 @@ class Identity:
         return bytes([major, minor]) + build.to_bytes(2, "big")
 
 
+@dataclass(frozen=True, slots=True)
+class Face:
+    """What the server shows: `identity` is asked at every login; `collation`: of a session's database, "" the server's."""
+
+    identity: Callable[[], Identity] = Identity
+    collation: Callable[[Session], str] = lambda _: ""
+
+
 class Connection:
     """From the first byte to the last."""
 
     def __init__(
-        self, link: Link, engine: Engine, controller: Controller, context: ssl.SSLContext, identity: Identity, tape: Tape
+        self, link: Link, engine: Engine, controller: Controller, context: ssl.SSLContext, face: Face, tape: Tape
     ) -> None:
         self._link, self._engine, self._controller = link, engine, controller
-        self._context, self._identity, self._tape = context, identity, tape
+        self._context, self._tape = context, tape
+        self._identity, self._collation = face.identity(), face.collation
         self._task: asyncio.Task[None] | None = None
         self._outgoing: Outgoing | None = None
         self.session: Session | None = None
@@ -127,7 +136,7 @@ class Connection:
         return b"".join(
             (
                 tokens.database_change("master", session.database, server),
-                tokens.collation_change(collation_bytes(DEFAULT)),
+                tokens.collation_change(collation_bytes(self._collation(session))),
                 tokens.language_change(server),
                 tokens.login_acknowledgement(self._identity.number),
                 tokens.packet_size_change(size, DEFAULT_SIZE),
@@ -139,10 +148,10 @@ class Connection:
     # -- after it ------------------------------------------------------------------------------------------------------------
 
     async def _requests(self, messages: AsyncIterator[Message], session: Session) -> None:
-        requests = Requests(session, self._controller, self._identity.name, self._tape)
+        requests = Requests(session, self._controller, self._identity.name, self._tape, self._collation)
         async for message in messages:
             if message.kind == Kind.ATTENTION:
-                await self._attention()
+                await self._attention(requests)
                 continue
             if self._task is not None:
                 await asyncio.wait([self._task])  # a client that does not wait for its answer
@@ -160,7 +169,7 @@ class Connection:
         except ConnectionError:
             self._link.abort()
 
-    async def _attention(self) -> None:
+    async def _attention(self, requests: Requests) -> None:
         """The running request is cancelled; its answer ends, or a new one does, with the acknowledgement."""
         await self._stop_running()
         outgoing, interrupted = self._outgoing, b""
@@ -168,7 +177,7 @@ class Connection:
             outgoing = self._link.answer()
         else:  # without this a driver takes the acknowledgement for success
             interrupted = tokens.done(tokens.DONE, tokens.FAILED | tokens.MORE)
-        outgoing.finish(interrupted + tokens.done(tokens.DONE, tokens.ATTENTION))
+        outgoing.finish(requests.lost_transaction() + interrupted + tokens.done(tokens.DONE, tokens.ATTENTION))
 
     async def _stop_running(self) -> None:
         if self._task is None:

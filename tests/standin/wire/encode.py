@@ -8,6 +8,7 @@ from __future__ import annotations
 import struct
 from codecs import utf_16_le_encode
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import date
 from decimal import Context, Decimal, Inexact
 from functools import lru_cache
@@ -168,6 +169,8 @@ def _plain(kind: SqlType) -> Encoder:
         return _text(code_page(kind.collation))
     if name in ("nchar", "nvarchar", "ntext"):
         return _utf16
+    if name == "sql_variant":
+        return _variant(kind.collation)
     if name in SCALED:
         return _SCALED_ENCODERS[name](kind.scale)
     return _PLAIN[name]
@@ -305,12 +308,16 @@ def _smalldatetime(value: str) -> bytes:
     return struct.pack("<HH", _ordinal(value[:10]) + 1 - _1900, _seconds(value[11:]) // 60)
 
 
-def _variant(value: Variant) -> bytes:
+def _variant(collation: str) -> Encoder:
     """Length, base type, its properties, the value."""
-    kind = value.type
-    head = _variant_head(kind)
-    data = _plain(kind)(value.value)
-    return struct.pack("<I", len(head) + len(data)) + head + data
+
+    def encode(value: Variant) -> bytes:
+        kind = value.type if value.type.collation or not collation else replace(value.type, collation=collation)
+        head = _variant_head(kind)
+        data = _plain(kind)(value.value)
+        return struct.pack("<I", len(head) + len(data)) + head + data
+
+    return encode
 
 
 def _variant_head(kind: SqlType) -> bytes:
@@ -368,5 +375,4 @@ _PLAIN: dict[str, Encoder] = {
     "timestamp": _binary,
     "image": _binary,
     "xml": _utf16,
-    "sql_variant": _variant,
 }

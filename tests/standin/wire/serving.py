@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 
 from tests.standin.ports import (
     Controller,
+    Database,
     Event,
     Failed,
     Refused,
@@ -17,10 +18,12 @@ from tests.standin.ports import (
     Session,
     SqlError,
     SqlType,
+    Transaction,
     Verdict,
 )
 from tests.standin.wire import tokens
 from tests.standin.wire.catalogue import datatype_events, described_events
+from tests.standin.wire.collations import collation_bytes
 from tests.standin.wire.link import Outgoing
 from tests.standin.wire.packets import Kind, Message, Status
 from tests.standin.wire.reader import skip_headers
@@ -93,9 +96,13 @@ async def _failing(error: SqlError) -> AsyncIterator[Event]:
 class Requests:
     """What the messages of one session ask for."""
 
-    def __init__(self, session: Session, controller: Controller, server: str, tape: Tape) -> None:
+    def __init__(
+        self, session: Session, controller: Controller, server: str, tape: Tape, collation: Callable[[Session], str]
+    ) -> None:
         self._session, self._controller, self._server, self._tape = session, controller, server, tape
+        self._collation = collation
         self._prepared = Prepared()
+        self._transaction = 0  # the descriptor of the one that the client knows to be open
 
     async def answer(self, message: Message, outgoing: Outgoing) -> None:
         """The whole answer to a message. Raises Cut, Fatal, ConnectionError."""
@@ -131,16 +138,30 @@ class Requests:
             return
         if message.status & Status.RESET_KEEPING_TRANSACTION and self._session.descriptor:
             raise Refused("a reset that keeps an open transaction")
+        before = self._session.database
         await self._session.reset()
         self._prepared = Prepared()
+        outgoing.put(self.lost_transaction())
+        if self._session.database != before:
+            outgoing.put(tokens.database_change(before, self._session.database, self._server))
         outgoing.put(tokens.reset_acknowledgement())
+
+    def lost_transaction(self) -> bytes:
+        """Tells of a transaction that ended while nobody could say so: by a reset, or with a cancelled request."""
+        if not self._transaction or self._session.descriptor:
+            return b""
+        lost, self._transaction = self._transaction, 0
+        return tokens.transaction_change("rolled back", lost)
+
+    def _translator(self, *, in_procedure: bool = False) -> Translator:
+        return Translator(self._server, in_procedure, self._collation(self._session))
 
     # -- the three kinds of messages -----------------------------------------------------------------------------------------
 
     async def _batch(self, payload: bytes, outgoing: Outgoing) -> None:
         reader = skip_headers(payload)
         request = Request(reader.utf16(reader.left // 2))
-        translator = Translator(self._server)
+        translator = self._translator()
         await self._execute(request, Answer(outgoing, translator))
         outgoing.finish(translator.last())
         self._end_if_fatal(translator.failure)
@@ -150,7 +171,7 @@ class Requests:
         calls = read_calls(payload)
         within = self._session.descriptor
         for place, call in enumerate(calls):
-            translator = Translator(self._server, in_procedure=True)
+            translator = self._translator(in_procedure=True)
             returned = await self._call(call, Answer(outgoing, translator))
             lost = translator.failure is not None and within and not self._session.descriptor
             more = place + 1 < len(calls) and not lost
@@ -162,7 +183,7 @@ class Requests:
             await outgoing.send(end)
 
     async def _orders(self, payload: bytes, outgoing: Outgoing) -> None:
-        translator = Translator(self._server)
+        translator = self._translator()
         answer = Answer(outgoing, translator)
         for order in read_orders(payload):
             if translator.failure is None:
@@ -241,9 +262,10 @@ class Requests:
         try:
             answer.cut_after = verdict.cut_after_rows
             async for event in events if verdict.error is None else _failing(verdict.error):
-                if isinstance(event, Failed):
-                    self._note(request.sql, event.error)
+                self._watch(request, event)
                 await answer.event(event)
+                if isinstance(event, Database):
+                    await self._moved(answer)
         except SqlError as error:
             self._note(request.sql, error)
             await answer.event(Failed(error))
@@ -256,6 +278,17 @@ class Requests:
         finally:
             if (close := getattr(events, "aclose", None)) is not None:
                 await close()
+
+    async def _moved(self, answer: Answer) -> None:
+        """Into another database: its collation is told, and holds for what follows."""
+        answer.translator.collation = collation = self._collation(self._session)
+        await answer.send(tokens.collation_change(collation_bytes(collation)))
+
+    def _watch(self, request: Request, event: Event) -> None:
+        if isinstance(event, Failed):
+            self._note(request.sql, event.error)
+        elif isinstance(event, Transaction):
+            self._transaction = event.descriptor if event.change == "begun" else 0
 
     def _note(self, sql: str, error: SqlError) -> None:
         if isinstance(error, Refused):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 
 from tests.standin.ports import (
     Columns,
@@ -13,6 +14,7 @@ from tests.standin.ports import (
     Failed,
     Info,
     Output,
+    ResultColumn,
     Rows,
     SqlError,
     SqlType,
@@ -44,14 +46,27 @@ class Returned:
     type: SqlType
 
 
+@lru_cache(maxsize=1024)
+def in_collation(columns: tuple[ResultColumn, ...], collation: str) -> tuple[ResultColumn, ...]:
+    """The columns, their text in the database's collation where it has none of its own."""
+    return tuple(replace(column, type=_with(column.type, collation)) for column in columns) if collation else columns
+
+
+def _with(kind: SqlType, collation: str) -> SqlType:
+    return replace(kind, collation=collation) if kind.name in _COLLATED and not kind.collation else kind
+
+
+_COLLATED = {"char", "varchar", "text", "nchar", "nvarchar", "ntext", "sql_variant"}
+
+
 @dataclass(slots=True)
 class Translator:
     """One batch (`in_procedure` False: DONE) or one call (DONEINPROC)."""
 
     server: str
     in_procedure: bool = False
+    collation: str = ""  # of the database; "": the server's
     outputs: dict[str, Output] = field(default_factory=dict)
-    status: int = 0
     failure: SqlError | None = None  # of the statement that ended last
     ending: Ending | None = None
     _encode: Callable[[Sequence[Sequence[Value]]], bytes] | None = None
@@ -64,8 +79,9 @@ class Translator:
             case Columns(columns):
                 if self._encode is not None:
                     raise RuntimeError("a result begins within another")
-                self._encode = row_encoder(tuple(columns))
-                return self._before() + tokens.column_metadata(tuple(columns))
+                exact = in_collation(tuple(columns), self.collation)
+                self._encode = row_encoder(exact)
+                return self._before() + tokens.column_metadata(exact)
             case Done(command, count):
                 before = self._before()
                 self._end(Ending(command, count, failed=False))
@@ -75,11 +91,19 @@ class Translator:
                 self._end(Ending("", None, failed=True))
                 self.failure = error
                 return before + tokens.error(error, self.server)
-            case Output():
-                self._keep(event)
+            case Output(name):
+                self.outputs[name.lower()] = event
                 return b""
             case _:
                 return self._before() + self._notice(event)
+
+    @property
+    def status(self) -> int:
+        """What RETURNSTATUS says: the number of the error, else of the procedure, else of the batch."""
+        if self.failure is not None:
+            return self.failure.number
+        output = self.outputs.get(STATUS) or self.outputs.get("")
+        return output.value if output is not None and isinstance(output.value, int) else 0
 
     def last(self, *, more: bool = False) -> bytes:
         """The end of the last statement; of a batch it says that nothing follows."""
@@ -111,12 +135,6 @@ class Translator:
     def _done(self, token: int, ending: Ending, status: int) -> bytes:
         return tokens.done(token, status | (tokens.FAILED if ending.failed else 0), ending.command, ending.count)
 
-    def _keep(self, output: Output) -> None:
-        if output.name in ("", STATUS):
-            self.status = output.value if isinstance(output.value, int) else 0
-        else:
-            self.outputs[output.name.lower()] = output
-
     def _notice(self, event: Event) -> bytes:
         match event:
             case Info():
@@ -130,12 +148,11 @@ class Translator:
 
 def end_of_call(translator: Translator, returned: Sequence[Returned], *, more: bool) -> bytes:
     """RETURNSTATUS, RETURNVALUEs, DONEPROC. A parameter that was given no value comes back as NULL."""
-    failure = translator.failure
-    parts = [translator.last(), tokens.return_status(failure.number if failure else translator.status)]
+    parts = [translator.last(), tokens.return_status(translator.status)]
     for place in returned:
         output = translator.outputs.get(place.variable.lower())
         kind, value = (output.type, output.value) if output else (place.type, None)
-        parts.append(tokens.return_value(place.ordinal, place.name, kind, value))
-    status = (tokens.MORE if more else tokens.FINAL) | (tokens.FAILED if failure else 0)
+        parts.append(tokens.return_value(place.ordinal, place.name, _with(kind, translator.collation), value))
+    status = (tokens.MORE if more else tokens.FINAL) | (tokens.FAILED if translator.failure else 0)
     parts.append(tokens.done(tokens.DONEPROC, status))
     return b"".join(parts)

@@ -210,6 +210,13 @@ class FakeSession:
             self.engine.seen["cancelled"] += 1
             raise
 
+    async def on_abort(self, _: str, __: object) -> AsyncIterator[Event]:
+        try:
+            await asyncio.sleep(60)
+            yield Done()
+        finally:
+            self.descriptor = 0  # XACT_ABORT
+
     async def on_exec(self, _: str, parameters: list[Parameter]) -> AsyncIterator[Event]:
         yield Done("update", 1)
         yield Output(parameters[0].name, INT, 42)

@@ -14,38 +14,19 @@ from typing import Any
 
 import pytest
 
-from tests.support.sqlserver import driver_file, lacking
+from tests.support.sqlserver import lacking
+from tests.unit.standin.clients import connect, eventually, state
 from tests.unit.standin.fake_engine import PLAIN, twelve
 
 if reason := lacking():
     pytest.skip(reason, allow_module_level=True)
 import pyodbc
 
-PASSWORD = "{right;}}{ł}"  # the driver's quoting of right;}{ł
-
-
-def connect(server: Any, *, autocommit: bool = True, **more: str) -> Any:
-    said = {
-        "Server": f"127.0.0.1,{server.port}",
-        "UID": "sa",
-        "PWD": PASSWORD,
-        "Encrypt": "yes",
-        "TrustServerCertificate": "yes",
-    }
-    text = ";".join(f"{key}={value}" for key, value in {"Driver": str(driver_file()), **said, **more}.items())
-    pyodbc.pooling = False
-    return pyodbc.connect(text, autocommit=autocommit, timeout=10)
-
 
 @pytest.fixture
 def connection(fake_server: Any) -> Iterator[Any]:
     with closing(connect(fake_server)) as opened:
         yield opened
-
-
-def state(server: Any) -> dict[str, int]:
-    with closing(connect(server)) as opened:
-        return dict(opened.execute("state").fetchall())
 
 
 def offset_text(data: bytes) -> str:
@@ -254,15 +235,6 @@ def test_a_closed_connection_closes_its_session(fake_server: Any) -> None:
 
 
 # -- attention -----------------------------------------------------------------------------------------------------------------
-
-
-def eventually(true: Any) -> bool:
-    end = time.monotonic() + 10
-    while not true():
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.02)
-    return True
 
 
 def test_a_query_timeout_cancels_the_work(connection: Any, fake_server: Any) -> None:

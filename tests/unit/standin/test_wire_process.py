@@ -14,8 +14,13 @@ from typing import Any
 
 import pytest
 
+from tests.support.sqlserver import lacking
+from tests.unit.standin.clients import connect, eventually
 from tests.unit.standin.conftest import ROOT, FakeServer
-from tests.unit.standin.test_wire_driver import connect, eventually, pyodbc
+
+if reason := lacking():
+    pytest.skip(reason, allow_module_level=True)
+import pyodbc
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from tests.standin.ports import (
     Done,
     Failed,
     Info,
+    Output,
     Parameter,
     Refused,
     ResultColumn,
@@ -427,6 +428,22 @@ def test_a_second_result_within_the_first_is_a_mistake_of_the_engine() -> None:
     translator.translate(Columns([INT]))
     with pytest.raises(RuntimeError):
         translator.translate(Columns([INT]))
+
+
+def test_text_without_a_collation_has_the_database_s() -> None:
+    name = ResultColumn("name", SqlType("varchar", 10))
+    translator = Translator("S", collation="Polish_CI_AS")
+    assert collation_bytes("Polish_CI_AS") in translator.translate(Columns([name, ResultColumn("v", SqlType("sql_variant"))]))
+    sent = translator.translate(Rows([("ż", Variant(SqlType("varchar", 5), "ł"))]))
+    assert sent.startswith(b"\xd1\1\0" + "ż".encode("cp1250"))
+    assert sent.endswith("ł".encode("cp1250"))
+
+
+def test_a_procedure_s_status_is_its_own_and_not_the_batch_s() -> None:
+    translator = Translator("S", in_procedure=True)
+    translator.translate(Output("@__status", SqlType("int"), 7))
+    translator.translate(Output("", SqlType("int"), 0))
+    assert translator.status == 7
 
 
 def test_notices_and_errors_differ_by_their_severity() -> None:

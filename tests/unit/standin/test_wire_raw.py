@@ -11,7 +11,7 @@ import pytest
 
 from tests.standin.ports import SqlType
 from tests.standin.wire import tokens
-from tests.standin.wire.packets import Kind, Status
+from tests.standin.wire.packets import Kind, Status, packets
 from tests.standin.wire.prelogin import read_options
 from tests.unit.standin.raw_client import HEADERS, RawClient, login_message
 
@@ -159,6 +159,17 @@ def test_a_request_that_lost_its_transaction_ends_the_calls_behind_it(client: Ra
     then = call("sp_executesql", wide("select"))
     answer = client.ask(Kind.RPC, HEADERS + lost + b"\x80" + then)
     assert answer.endswith(tokens.done(tokens.DONEPROC, tokens.FAILED))
+
+
+def test_a_transaction_that_ended_with_a_cancelled_request_is_told(client: RawClient, fake_server: Any) -> None:
+    begun = client.ask(Kind.TRANSACTION, HEADERS + struct.pack("<HBB", 5, 0, 0))
+    descriptor = int.from_bytes(begun[5:13], "little")
+    client.send_bytes(packets(Kind.BATCH, HEADERS + text("abort")))
+    with closing(RawClient(fake_server.port)) as other:
+        while text("abort") not in other.batch("state"):
+            continue
+    client.send_bytes(packets(Kind.ATTENTION, b""))
+    assert client.receive().startswith(tokens.transaction_change("rolled back", descriptor))
 
 
 def test_a_client_that_begins_with_something_else_is_sent_away(fake_server: Any) -> None:
