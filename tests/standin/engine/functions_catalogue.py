@@ -83,9 +83,10 @@ def object_id(state: State, name: str, kind: str = "") -> int | None:
 
 def _written(schema: str, name: str) -> list[str]:
     """The ways to write a name that an expression over rows may produce, folded."""
-    forms = [f"[{schema}].[{name}]", f"{schema}.{name}", f'"{schema}"."{name}"']
+    bracketed = [f"[{part.replace(']', ']]')}]" for part in (schema, name)]
+    forms = [".".join(bracketed), f"{schema}.{name}", f'"{schema}"."{name}"']
     if schema.casefold() == "dbo":
-        forms += [f"[{name}]", name]
+        forms += [bracketed[1], name]
     return [form.lower() for form in forms]
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from tests.standin.engine.database import LoginInfo, user_in
-from tests.standin.engine.model import PrincipalInfo, State, TableInfo
+from tests.standin.engine.model import Catalogue, PrincipalInfo, State, TableInfo
 from tests.standin.ports import SqlError
 
 DATA = frozenset({"SELECT", "INSERT", "UPDATE", "DELETE"})
@@ -55,10 +55,16 @@ def login_of(state: State) -> LoginInfo:
     return state.database.engine.logins[state.login.user.casefold()]
 
 
+def granted(state: State) -> Catalogue:
+    """Users and permissions as they are now: a snapshot does not keep them."""
+    own = state.spid in state.database.locks.altered
+    return state.database.catalogue if state.snapshot and not own else state.catalogue
+
+
 def user_of(state: State) -> PrincipalInfo:
     """The session's user in its database."""
-    user = user_in(state.database, login_of(state), state.catalogue)
-    return user or state.catalogue.principals["guest"]
+    now = granted(state)
+    return user_in(state.database, login_of(state), now) or now.principals["guest"]
 
 
 def is_owner(state: State) -> bool:
@@ -83,7 +89,7 @@ def covers(state: State, permission: str, securables: Sequence[str]) -> bool:
 
 def _listed(state: State, action: str, permissions: Iterable[str], securables: Sequence[str], names: set[str]) -> bool:
     wanted = {(action, p, s, n) for p in permissions for s in securables for n in names}
-    return not wanted.isdisjoint(state.catalogue.permissions)
+    return not wanted.isdisjoint(granted(state).permissions)
 
 
 def may(state: State, permission: str, table: TableInfo) -> bool:

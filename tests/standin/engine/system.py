@@ -129,8 +129,7 @@ def _element(value: Any) -> str:
 
 def catalogue_of(state: State) -> Catalogue:
     """What the views show: metadata is not versioned, so a snapshot transaction sees what others have committed meanwhile."""
-    own = state.spid in state.database.locks.altered
-    return state.database.catalogue if state.snapshot and not own else state.catalogue
+    return permissions.granted(state)
 
 
 def visible(state: State) -> list[TableInfo]:
