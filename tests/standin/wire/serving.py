@@ -26,7 +26,7 @@ from tests.standin.wire.catalogue import datatype_events, described_events
 from tests.standin.wire.collations import collation_bytes
 from tests.standin.wire.link import Outgoing
 from tests.standin.wire.packets import Kind, Message, Status
-from tests.standin.wire.reader import skip_headers
+from tests.standin.wire.reader import Malformed, skip_headers
 from tests.standin.wire.replay import Recording, Tape
 from tests.standin.wire.rpc import Call, DatatypeInfo, Describe, Hand, Plan, Prepared, Run, plan, read_calls
 from tests.standin.wire.transactions import Order, read_orders
@@ -34,6 +34,7 @@ from tests.standin.wire.translating import Returned, Translator, end_of_call
 
 _SLICE = 500  # rows that are encoded at a time
 _HANDLE = Returned(0, "", "@__handle", SqlType("int"))
+_ENDS_TRANSACTION = {1205, 3960, 3961}  # deadlock victim, conflicts of snapshot isolation
 _log = logging.getLogger(__name__)
 
 
@@ -88,8 +89,12 @@ def _internal(error: Exception) -> Refused:
     return Refused(f"internal error: {type(error).__name__}: {error}")
 
 
-async def _failing(error: SqlError) -> AsyncIterator[Event]:
-    """Instead of the engine's events."""
+async def _failing(error: SqlError, session: Session) -> AsyncIterator[Event]:
+    """Instead of the engine's events; errors that end a transaction on a real server end it here too."""
+    if error.number in _ENDS_TRANSACTION and session.descriptor:
+        async for event in session.transaction("rollback"):
+            if isinstance(event, Transaction):
+                yield event
     yield Failed(error)
 
 
@@ -261,7 +266,7 @@ class Requests:
         """Everything that the engine reports, or the verdict's error instead. Raises Cut."""
         try:
             answer.cut_after = verdict.cut_after_rows
-            async for event in events if verdict.error is None else _failing(verdict.error):
+            async for event in events if verdict.error is None else _failing(verdict.error, self._session):
                 self._watch(request, event)
                 await answer.event(event)
                 if isinstance(event, Database):
@@ -291,7 +296,7 @@ class Requests:
             self._transaction = event.descriptor if event.change == "begun" else 0
 
     def _note(self, sql: str, error: SqlError) -> None:
-        if isinstance(error, Refused):
+        if isinstance(error, Refused | Malformed):
             self._controller.refused(self._session.spid, sql, error)
 
     @staticmethod

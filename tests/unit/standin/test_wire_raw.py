@@ -172,6 +172,14 @@ def test_a_transaction_that_ended_with_a_cancelled_request_is_told(client: RawCl
     assert client.receive().startswith(tokens.transaction_change("rolled back", descriptor))
 
 
+def test_an_injected_deadlock_rolls_back(client: RawClient) -> None:
+    begun = client.ask(Kind.TRANSACTION, HEADERS + struct.pack("<HBB", 5, 0, 0))
+    descriptor = int.from_bytes(begun[5:13], "little")
+    answer = client.batch("select /* error=1205 */")
+    assert answer.startswith(tokens.transaction_change("rolled back", descriptor))
+    assert answer.endswith(tokens.done(tokens.DONE, tokens.FAILED))
+
+
 def test_a_client_that_begins_with_something_else_is_sent_away(fake_server: Any) -> None:
     with closing(RawClient(fake_server.port, HEADERS)) as client:
         assert client.welcome == b""
