@@ -14,6 +14,9 @@ from tests.standin.wire.replay import Tape
 Opened = Callable[[int, Callable[[], None]], None]
 
 
+_PATIENCE = 5.0  # seconds for the sessions to close when the server stops
+
+
 class Server:
     """The stand-in's TDS end.
 
@@ -48,7 +51,7 @@ class Server:
         for connection in list(self._connections):
             connection.abort()
         if self._tasks:
-            await asyncio.wait(list(self._tasks))
+            await asyncio.wait(list(self._tasks), timeout=_PATIENCE)
 
     def sessions(self) -> list[int]:
         """Numbers of the sessions that are logged in."""
