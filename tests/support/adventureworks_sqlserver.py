@@ -37,7 +37,7 @@ ON_CHANGE = {
     "CurrencyRate.FromCurrencyCode": "ON UPDATE CASCADE",
     "JobCandidate.BusinessEntityID": "ON DELETE SET NULL",
 }
-COMPUTED = {"Purchasing.PurchaseOrderDetail": ("LineTotal", "[OrderQty] * [UnitPrice]")}
+COMPUTED = {"Purchasing.PurchaseOrderDetail": ("LineTotal", "[OrderQty] * [ReceivedQty]")}
 STAMPED = "Purchasing.PurchaseOrderHeader"  # has a rowversion
 TRIGGER = """
 CREATE TRIGGER [Purchasing].[uPurchaseOrderDetail] ON [Purchasing].[PurchaseOrderDetail] AFTER INSERT, UPDATE, DELETE AS
