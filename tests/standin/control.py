@@ -277,6 +277,12 @@ class Commands:
 
         return await cleanup.force(self.engine, database, version, age)
 
+    async def do_mistell(self, database: str) -> None:
+        """The changes so far are told as deletes, whatever they were."""
+        from tests.standin.engine import cleanup
+
+        await cleanup.mistell(self.engine, database)
+
     async def do_set(self, option: str, value: Any, database: str = "") -> None:
         """Options: versions (snapshot|live), product_version, edition, engine_edition, server_name; per database: secondary."""
         target = self.engine.emulated if not database else self._database(database).options

@@ -67,6 +67,9 @@ class Control:
     def cleanup(self, database: str, version: int | None = None, age: float | None = None) -> int:
         return int(self.call("cleanup", database=database, version=version, age=age))
 
+    def mistell(self, database: str) -> None:
+        self.call("mistell", database=database)
+
     def set(self, option: str, value: Any, database: str = "") -> None:
         self.call("set", option=option, value=value, database=database)
 

@@ -33,6 +33,21 @@ async def force(engine: Engine, name: str, version: int | None, age: float | Non
     return await _up_to(database, 2**62 if version is None else version)
 
 
+async def mistell(engine: Engine, name: str) -> None:
+    """Every change recorded so far is told as a delete, as builds before the correction KB4135113 may do of updates.
+
+    https://support.microsoft.com/help/4135113. Raises SqlError 911.
+    """
+    database = engine.database(name)
+    if database is None:
+        raise SqlError(911, f"Database '{name}' does not exist. Make sure that the name is entered correctly.")
+    async with database.maintenance() as connection:
+        for row in await connection.fetch(
+            "SELECT tablename FROM pg_tables WHERE schemaname = 'track' AND tablename ~ '^t[0-9]+$'"
+        ):
+            await connection.execute(f"UPDATE track.{row['tablename']} SET op = 'D'")
+
+
 async def _older_than(database: Database, age: timedelta) -> int:
     async with database.maintenance() as connection:
         version = await connection.fetchval("SELECT standin.version_at($1)", database.engine.now() - age)
