@@ -387,7 +387,8 @@ def _from_variant(value: Typed, target: SqlType, style: int | None) -> str:
     if target.name == "decimal":
         return f"standin.to_decimal({raw}, {target.precision}, {target.scale}, 'numeric')"
     if target.name in types.SCALED:
-        return f"standin.time_value({ticks(plain)}, '{target.name}', {target.scale}, 'sql_variant')"
+        zone = f", right({raw}, 6)" if target.name == "datetimeoffset" else ""
+        return f"standin.time_value({ticks(plain)}, '{target.name}', {target.scale}, 'sql_variant'{zone})"
     if target.name in {"binary", "varbinary"}:
         return f"standin.fit_binary({raw}, {target.length}, {str(target.name == 'binary').lower()})"
     return raw

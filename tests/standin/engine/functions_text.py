@@ -62,9 +62,11 @@ _SIZES = {
 def _datalength(ctx: Context, args: Sequence[Typed]) -> Typed:
     value = args[0]
     name = value.type.name
-    result = types.BIGINT if _large(value) else types.INT
-    if name in types.UNICODE:
+    result = types.BIGINT if _large(value) and name in {"varchar", "nvarchar", "varbinary"} else types.INT
+    if name in types.UNICODE or name == "xml":  # the server's own form of xml is smaller or larger; this says about how large
         sql = f"(2 * standin.units({value.sql}))"
+    elif name in types.SPATIAL:
+        sql = f"(octet_length(standin.point_binary({value.sql}, true)) + 1)"  # a point's serialization is one byte longer
     elif name in types.TEXTS:
         sql = f"octet_length({casting.text_bytes(value)})"
     elif name in types.BINARIES:
