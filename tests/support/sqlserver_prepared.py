@@ -22,7 +22,7 @@ TABLES = (
 )
 DATASETS = (
     Dataset(name="employee", table="HR.Employee", channel="main"),
-    Dataset(name="sick_leave", table="HR.[Sick Leave]", channel="main"),
+    Dataset(name="sick_leave", table="HR.Sick Leave", channel="main"),
 )
 
 

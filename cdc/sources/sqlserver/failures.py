@@ -69,7 +69,7 @@ NUMBERS: Mapping[Kind, frozenset[int]] = {
         }
     ),
     Kind.LOST: frozenset({-2, 64, 233, 596, 6005, 8179, 10053, 10054, 10060, 17830}),
-    Kind.PERMISSION: frozenset({229, 230, 262, 297, 300, 371, 378, 916, 1088, 15151, 15247}),
+    Kind.PERMISSION: frozenset({229, 230, 262, 297, 300, 371, 378, 916, 1088, 3701, 15151, 15247}),  # 3701: or it is not there
     Kind.CHANGED: frozenset({207, 208, 213, 2801, 4104, 4902, 4998, 22105}),
     Kind.DAMAGED: frozenset({605, 823, 824, 825}),
     Kind.CONSTRAINT: frozenset({515, 547, 2601, 2627}),
@@ -81,7 +81,7 @@ KIND_OF = {number: kind for kind, numbers in NUMBERS.items() for number in numbe
 FATAL = frozenset({Kind.SETUP, Kind.UNREACHABLE, Kind.CERTIFICATE, Kind.LOGIN, Kind.LOST})  # nothing more over this connection
 SYNTAX = frozenset({102, 105, 137, 156, 170, 319, 336})
 NAMES_ONLY = frozenset(
-    {207, 208, 229, 230, 262, 297, 300, 911, 916, 3952, 3961, 4060, 4902, 4998, 15247, 22105, 22117} | SYNTAX
+    {207, 208, 229, 230, 262, 297, 300, 911, 916, 3701, 3952, 3961, 4060, 4902, 4998, 15247, 22105, 22117} | SYNTAX
 )
 LONGEST = 300  # characters of a server's own text
 
