@@ -1,4 +1,4 @@
-"""shell: the storage of the stand-in without its language: sessions as states, statements as syntax trees and PostgreSQL's SQL."""
+"""shell: the storage of the stand-in without its language: sessions as states, statements as trees and PostgreSQL's SQL."""
 
 from __future__ import annotations
 

@@ -94,7 +94,8 @@ async def restore(state: State, statement: ast.Restore) -> None:
     if kept is None:
         raise SqlError(
             3201,
-            f"Cannot open backup device '{statement.file}'. Operating system error 2(The system cannot find the file specified.).",
+            f"Cannot open backup device '{statement.file}'. Operating system error 2(The system cannot find the "
+            "file specified.).",
             state=2,
         )
     if not permissions.on_server(state, "CREATE ANY DATABASE") and not permissions.alter_database(state, statement.database):
@@ -106,7 +107,8 @@ async def restore(state: State, statement: ast.Restore) -> None:
     elif state.database is database:
         raise SqlError(
             3102,
-            f"RESTORE cannot process database '{database.name}' because it is in use by this session. It is recommended that the "
+            f"RESTORE cannot process database '{database.name}' because it is in use by this session. It is "
+            "recommended that the "
             "master database be used when performing this operation.",
         )
     elif database.sessions():

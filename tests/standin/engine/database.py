@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from tests.standin.engine.backup import Backup
     from tests.standin.postgres import Postgres
 
-Connection = asyncpg.Connection[asyncpg.Record] if TYPE_CHECKING else object
-
 SA_PASSWORD = "Stand-in-1"  # of the login sa unless Engine.start says otherwise
 COLLATIONS = re.compile(r"\w+?_(CI|CS)_AS(_KS)?(_WS)?(_VSS)?(_SC)?(_UTF8)?|\w+?_BIN2?(_UTF8)?", re.IGNORECASE)
 SYSTEM_DATABASES = ("master", "tempdb", "model", "msdb")
@@ -98,7 +96,7 @@ class Database:
         self.guids = Guids()
         self.locks = Locks(self)
         self.newest = 0  # the version committed last
-        self._keeper: Connection | None = None
+        self._keeper: asyncpg.Connection[asyncpg.Record] | None = None
         self._keeping = asyncio.Lock()
 
     def publish(self, catalogue: Catalogue) -> None:
@@ -114,7 +112,7 @@ class Database:
         return [state for state in self.engine.sessions.values() if state.database is self]
 
     @contextlib.asynccontextmanager
-    async def maintenance(self) -> AsyncIterator[Connection]:
+    async def maintenance(self) -> AsyncIterator[asyncpg.Connection[asyncpg.Record]]:
         """A connection of the server's own, for one user at a time."""
         async with self._keeping:
             if self._keeper is None or self._keeper.is_closed():

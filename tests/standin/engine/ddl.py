@@ -179,7 +179,8 @@ def _drop_other(state: State, statement: ast.Drop, name: ast.Name) -> None:
     if not removers[statement.kind](state, name) and not statement.if_exists:
         raise SqlError(
             15151 if statement.kind == "schema" else 3701,
-            f"Cannot drop the {statement.kind} '{'.'.join(name.parts)}', because it does not exist or you do not have permission.",
+            f"Cannot drop the {statement.kind} '{'.'.join(name.parts)}', because it does not exist or you do not "
+            "have permission.",
             severity=16 if statement.kind == "schema" else 11,
             state=5,
         )

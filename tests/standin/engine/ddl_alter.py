@@ -11,7 +11,7 @@ from tests.standin.engine import ddl_expressions as expressions
 from tests.standin.engine import ddl_stored as stored
 from tests.standin.engine import ddl_tables as tables
 from tests.standin.engine import permissions, tracking, types
-from tests.standin.engine.model import ColumnInfo, State, TableInfo
+from tests.standin.engine.model import CheckInfo, ColumnInfo, ForeignKeyInfo, State, TableInfo
 from tests.standin.ports import MAX, SqlError
 from tests.standin.tsql import ast
 
@@ -58,7 +58,8 @@ async def _add_stored(state: State, table: TableInfo, info: ColumnInfo) -> None:
     elif not info.nullable and await state.connection.fetchval(f"SELECT EXISTS (SELECT FROM {table.stored})"):
         raise SqlError(
             4901,
-            "ALTER TABLE only allows columns to be added that can contain nulls, or have a DEFAULT definition specified, or the "
+            "ALTER TABLE only allows columns to be added that can contain nulls, or have a DEFAULT definition "
+            "specified, or the "
             "column being added is an identity or timestamp column, or alternatively if none of the previous conditions are "
             f"satisfied the table must be empty to allow addition of this column. Column '{info.name}' cannot be added to "
             f"non-empty table '{table.name}' because it does not satisfy these conditions.",
@@ -232,7 +233,8 @@ async def _drop_key(state: State, table: TableInfo, index_id: int) -> None:
 async def _switch_constraint(state: State, table: TableInfo, action: ast.Check) -> None:
     """CHECK and NOCHECK CONSTRAINT: rows that exist are not looked at again (WITH NOCHECK is the default here)."""
     name, every = action.name.casefold(), action.name.upper() in ("", "ALL")
-    known = [c for c in (*table.foreign_keys, *table.checks) if every or c.name.casefold() == name]
+    constraints: list[ForeignKeyInfo | CheckInfo] = [*table.foreign_keys, *table.checks]
+    known = [c for c in constraints if every or c.name.casefold() == name]
     if not known and not every:
         raise SqlError(
             4917,

@@ -75,7 +75,7 @@ async def _alone(state: State, database: Database, statement: ast.AlterDatabase)
 
 async def _snapshot(state: State, database: Database, statement: ast.AlterDatabase) -> None:
     """Waits for the transactions that are open, as the documentation says."""
-    while any(s.trancount for s in database.sessions() if s is not state):
+    while any(s.trancount for s in database.sessions() if s is not state):  # noqa: ASYNC110 (they end in many ways)
         await asyncio.sleep(0.01)
     database.options.snapshot = _on(statement)
 
@@ -124,7 +124,8 @@ async def _tracking(state: State, database: Database, statement: ast.AlterDataba
     if database.name in SYSTEM_DATABASES:
         raise SqlError(
             5090,
-            f"Database '{database.name}' is a system database. Change tracking settings cannot be modified for system databases.",
+            f"Database '{database.name}' is a system database. Change tracking settings cannot be modified for "
+            "system databases.",
         )
     tracking = database.options.tracking
     if statement.value.upper() == "OFF":

@@ -24,8 +24,10 @@ HOLDING = frozenset({"HOLDLOCK", "SERIALIZABLE", "REPEATABLEREAD"})
 RANGES = frozenset({"HOLDLOCK", "SERIALIZABLE"})
 UPDATING = frozenset({"UPDLOCK", "XLOCK"})
 VERSIONS = frozenset({"SNAPSHOT"})
-PLAIN = frozenset({"READCOMMITTED", "READCOMMITTEDLOCK", "ROWLOCK", "PAGLOCK", "TABLOCK", "TABLOCKX", "NOWAIT", "READPAST", "INDEX",
-                   "FORCESEEK", "FORCESCAN", "NOEXPAND", "KEEPIDENTITY"})  # fmt: skip
+PLAIN = frozenset({
+    "READCOMMITTED", "READCOMMITTEDLOCK", "ROWLOCK", "PAGLOCK", "TABLOCK", "TABLOCKX", "NOWAIT", "READPAST", "INDEX", "FORCESEEK",
+    "FORCESCAN", "NOEXPAND", "KEEPIDENTITY",
+})  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +84,8 @@ def _admitted(state: State, reads: Sequence[Read], writes: Sequence[TableInfo]) 
 def _not_in_snapshot(state: State) -> SqlError:
     return SqlError(
         3951,
-        f"Transaction failed in database '{state.database.name}' because the statement was run under snapshot isolation but the "
+        f"Transaction failed in database '{state.database.name}' because the statement was run under snapshot "
+        "isolation but the "
         "transaction did not start in snapshot isolation. You cannot change the isolation level of the transaction to snapshot "
         "after the transaction has started unless the transaction was originally started under snapshot isolation level.",
     )

@@ -96,10 +96,13 @@ def _sys_tables(state: State) -> Iterator[Row]:
 
 COLUMN = (
     "object_id:int name:sysname? column_id:int system_type_id:tinyint user_type_id:int max_length:smallint precision:tinyint "
-    "scale:tinyint collation_name:sysname? is_nullable:bit? is_ansi_padded:bit=1 is_rowguidcol:bit is_identity:bit is_computed:bit "
+    "scale:tinyint collation_name:sysname? is_nullable:bit? is_ansi_padded:bit=1 is_rowguidcol:bit "
+    "is_identity:bit is_computed:bit "
     "is_filestream:bit=0 is_replicated:bit=0 is_non_sql_subscribed:bit=0 is_merge_published:bit=0 is_dts_replicated:bit=0 "
-    "is_xml_document:bit=0 xml_collection_id:int=0 default_object_id:int rule_object_id:int=0 is_sparse:bit? is_column_set:bit=0 "
-    "generated_always_type:tinyint generated_always_type_desc:nvarchar(60) encryption_type:int? encryption_type_desc:nvarchar(64)? "
+    "is_xml_document:bit=0 xml_collection_id:int=0 default_object_id:int rule_object_id:int=0 "
+    "is_sparse:bit? is_column_set:bit=0 "
+    "generated_always_type:tinyint generated_always_type_desc:nvarchar(60) encryption_type:int? "
+    "encryption_type_desc:nvarchar(64)? "
     "encryption_algorithm_name:sysname? column_encryption_key_id:int? is_hidden:bit is_masked:bit=0 graph_type:int?"
 )
 
@@ -162,7 +165,10 @@ def _variant(type_: SqlType, value: int) -> str:
 def _identities(state: State) -> str:
     """Their last value lives in PostgreSQL."""
     selects = [_identity(t, c) for t in visible(state) for c in t.columns if c.identity is not None]
-    empty = "SELECT NULL::int4 k1, NULL::text k2, NULL::int4 k3, NULL::text k4, NULL::text k5, NULL::text k6, NULL::boolean k7 WHERE false"
+    nothing = ", ".join(
+        f"NULL::{base} k{place}" for place, base in enumerate(("int4", "text", "int4", *["text"] * 3, "bool"), 1)
+    )
+    empty = f"SELECT {nothing} WHERE false"
     return " UNION ALL ".join(selects or [empty])
 
 
@@ -368,10 +374,18 @@ def _internal(state: State) -> Iterator[Row]:
         if table.tracked:
             name = f"change_tracking_{table.object_id}"
             yield {
-                **row, "name": name, "object_id": table.object_id + 1, "schema_id": 4, "type": "IT", "type_desc": "INTERNAL_TABLE",
-                "is_ms_shipped": True, "internal_type": 209, "internal_type_desc": "CHANGE_TRACKING", "parent_id": table.object_id,
+                **row,
+                "name": name,
+                "object_id": table.object_id + 1,
+                "schema_id": 4,
+                "type": "IT",
+                "type_desc": "INTERNAL_TABLE",
+                "is_ms_shipped": True,
+                "internal_type": 209,
+                "internal_type_desc": "CHANGE_TRACKING",
+                "parent_id": table.object_id,
                 "parent_object_id": table.object_id,
-            }  # fmt: skip
+            }
 
 
 def _partitions(state: State) -> str:
@@ -382,7 +396,8 @@ def _partitions(state: State) -> str:
         for index_id in ids:
             number = table.object_id * 256 + index_id
             selects.append(
-                f"SELECT {number}::int8 AS k1, {table.object_id}::int4 AS k2, {index_id}::int4 AS k3, 1::int4 AS k4, {number}::int8 AS k5, "
+                f"SELECT {number}::int8 AS k1, {table.object_id}::int4 AS k2, {index_id}::int4 AS k3, 1::int4 AS k4, "
+                f"{number}::int8 AS k5, "
                 f"(SELECT count(*) FROM {table.stored})::int8 AS k6, 0::int2 AS k7, 'NONE'::text AS k8"
             )
     empty = "SELECT 0::int8 k1, 0 k2, 0 k3, 0 k4, 0::int8 k5, 0::int8 k6, 0::int2 k7, ''::text k8 WHERE false"
@@ -415,9 +430,11 @@ VIEWS: dict[str, View] = {
     "sys.all_objects": of_rows(OBJECT, _objects),
     "sys.tables": of_rows(
         OBJECT + " lob_data_space_id:int=0 filestream_data_space_id:int? max_column_id_used:int lock_on_bulk_load:bit=0 "
-        "uses_ansi_nulls:bit=1 is_replicated:bit=0 has_replication_filter:bit=0 is_merge_published:bit=0 is_tracked_by_cdc:bit=0 "
+        "uses_ansi_nulls:bit=1 is_replicated:bit=0 has_replication_filter:bit=0 is_merge_published:bit=0 "
+        "is_tracked_by_cdc:bit=0 "
         "lock_escalation:tinyint=0 lock_escalation_desc:nvarchar(60)=TABLE is_filetable:bit=0 is_memory_optimized:bit=0 "
-        "durability:tinyint=0 durability_desc:nvarchar(60)=SCHEMA_AND_DATA temporal_type:tinyint temporal_type_desc:nvarchar(60) "
+        "durability:tinyint=0 durability_desc:nvarchar(60)=SCHEMA_AND_DATA temporal_type:tinyint "
+        "temporal_type_desc:nvarchar(60) "
         "history_table_id:int? is_external:bit=0 is_node:bit=0 is_edge:bit=0",
         _sys_tables,
     ),
@@ -434,7 +451,8 @@ VIEWS: dict[str, View] = {
     ),
     "sys.masked_columns": of_rows(COLUMN + " masking_function:nvarchar(4000)?", _none),
     "sys.identity_columns": of_sql(
-        "object_id:int name:sysname? column_id:int seed_value:sql_variant? increment_value:sql_variant? last_value:sql_variant? "
+        "object_id:int name:sysname? column_id:int seed_value:sql_variant? increment_value:sql_variant? "
+        "last_value:sql_variant? "
         "is_not_for_replication:bit?",
         _identities,
     ),
@@ -494,12 +512,14 @@ VIEWS: dict[str, View] = {
         _internal,
     ),
     "sys.partitions": of_sql(
-        "partition_id:bigint object_id:int index_id:int partition_number:int hobt_id:bigint rows:bigint? data_compression:tinyint "
+        "partition_id:bigint object_id:int index_id:int partition_number:int hobt_id:bigint rows:bigint? "
+        "data_compression:tinyint "
         "data_compression_desc:nvarchar(60)?",
         _partitions,
     ),
     "sys.allocation_units": of_rows(
-        "allocation_unit_id:bigint type:tinyint type_desc:nvarchar(60)? container_id:bigint data_space_id:int=1 total_pages:bigint=0 "
+        "allocation_unit_id:bigint type:tinyint type_desc:nvarchar(60)? container_id:bigint "
+        "data_space_id:int=1 total_pages:bigint=0 "
         "used_pages:bigint=0 data_pages:bigint=0",
         _allocation_units,
     ),

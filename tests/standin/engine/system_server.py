@@ -66,7 +66,8 @@ def _tracking_tables(state: State) -> str:
     listed = ", ".join(f"({number}, {'true' if updated else 'false'})" for number, updated in rows) or "(NULL::int4, false)"
     return (
         "SELECT t.object_id AS k1, v.updated AS k2, t.min_valid_version AS k3, t.begin_version AS k4, "
-        f"nullif(t.cleanup_version, 0) AS k5 FROM standin.tracked t JOIN (VALUES {listed}) AS v (id, updated) ON v.id = t.object_id"
+        f"nullif(t.cleanup_version, 0) AS k5 FROM standin.tracked t JOIN (VALUES {listed}) AS v (id, updated) "
+        "ON v.id = t.object_id"
     )
 
 
@@ -180,7 +181,8 @@ def _system(name: str) -> bool:
 VIEWS: dict[str, View] = {
     "sys.databases": of_rows(
         "name:sysname database_id:int source_database_id:int? owner_sid:varbinary(85)? create_date:datetime "
-        "compatibility_level:tinyint collation_name:sysname? user_access:tinyint? user_access_desc:nvarchar(60)? is_read_only:bit? "
+        "compatibility_level:tinyint collation_name:sysname? user_access:tinyint? "
+        "user_access_desc:nvarchar(60)? is_read_only:bit? "
         "is_auto_close_on:bit=0 is_auto_shrink_on:bit=0 state:tinyint=0 state_desc:nvarchar(60)=ONLINE is_in_standby:bit=0 "
         "is_cleanly_shutdown:bit=0 snapshot_isolation_state:tinyint? snapshot_isolation_state_desc:nvarchar(60)? "
         "is_read_committed_snapshot_on:bit? recovery_model:tinyint? recovery_model_desc:nvarchar(60)? is_cdc_enabled:bit=0 "

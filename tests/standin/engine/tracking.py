@@ -17,6 +17,10 @@ BIGINT = SqlType("bigint")
 OPERATION = SqlType("nchar", 1, collation="Latin1_General_BIN")
 COLUMNS = SqlType("varbinary", 4100)
 CONTEXT = SqlType("varbinary", 128)
+NET_OPERATION = (
+    "CASE WHEN (array_agg(s.op ORDER BY s.seq DESC))[1] = 'D' THEN 'D' "
+    "WHEN (array_agg(s.op ORDER BY s.seq DESC))[count(*)] = 'I' THEN 'I' ELSE 'U' END"
+)
 XID = "pg_current_xact_id()::text::bigint"
 
 
@@ -97,8 +101,7 @@ def changes(table: TableInfo, since: str) -> Relation:
     values = [
         "max(c.commit_ts)",
         "max(c.commit_ts) FILTER (WHERE s.op = 'I')",
-        "CASE WHEN (array_agg(s.op ORDER BY s.seq DESC))[1] = 'D' THEN 'D' "
-        "WHEN (array_agg(s.op ORDER BY s.seq DESC))[count(*)] = 'I' THEN 'I' ELSE 'U' END",
+        NET_OPERATION,
         "CASE WHEN bool_and(s.columns IS NOT NULL) THEN standin.mask(standin.joined(s.columns ORDER BY s.seq)) END"
         if table.columns_updated
         else "NULL::bytea",
@@ -233,7 +236,8 @@ async def renew(state: State, table: TableInfo) -> None:
     await state.connection.execute(
         "".join(
             f"CREATE OR REPLACE FUNCTION track.{event}{number}() RETURNS trigger LANGUAGE plpgsql AS $_$ {body} $_$;"
-            f"CREATE OR REPLACE TRIGGER track_{event} AFTER {tables[event][0]} ON {table.stored} REFERENCING {tables[event][1]} "
+            f"CREATE OR REPLACE TRIGGER track_{event} AFTER {tables[event][0]} ON {table.stored} REFERENCING "
+            f"{tables[event][1]} "
             f"FOR EACH STATEMENT EXECUTE FUNCTION track.{event}{number}();"
             for event, body in bodies.items()
         )

@@ -8,6 +8,7 @@ PostgreSQL who blocks whom.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -94,10 +95,8 @@ class Locks:
     async def _pause(self, state: State, passed: float) -> float:
         left = LOOK if state.lock_timeout < 0 else min(LOOK, max(0.001, state.lock_timeout / 1000 - passed))
         begin = asyncio.get_running_loop().time()
-        try:
+        with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._moved.wait(), left)
-        except TimeoutError:
-            pass
         return asyncio.get_running_loop().time() - begin
 
     async def _break_deadlock(self, spid: int) -> None:

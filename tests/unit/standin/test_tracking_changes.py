@@ -266,10 +266,9 @@ async def test_clean_up_by_retention_forgets_old_changes_and_raises_the_oldest_v
 
 async def test_composite_keys_of_several_types(server: Storage) -> None:
     client = await server.client(await server.database("Polish_CI_AS"))
-    definition = table(
-        "t", column("id"), column("code", SqlType("nchar", 3)), column("n", SqlType("decimal", precision=9, scale=2)), column("x"),
-        key=("id", "code", "n"),
-    )  # fmt: skip
+    number = SqlType("decimal", precision=9, scale=2)
+    columns = (column("id"), column("code", SqlType("nchar", 3)), column("n", number), column("x"))
+    definition = table("t", *columns, key=("id", "code", "n"))
     await client.do(option("CHANGE_TRACKING", "ON"), definition, track("t"))
     await client.write("t", "INSERT INTO {t} VALUES (1, 'Żab', 1.5, 0), (1, 'x  ', 1.5, 0)")
     await client.write("t", "UPDATE {t} SET c2 = 'żAB' WHERE c2 = 'Żab'", assigned=["code"])
