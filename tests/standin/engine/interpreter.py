@@ -131,7 +131,8 @@ class Runner(Evaluating):
         """Reports the error or hands it to a CATCH; raises a flow.Signal unless the next statement runs."""
         state = self.state
         from_trigger, thrown, self._thrown = error is self._trigger_error, self._thrown, False
-        if not from_trigger and not isinstance(statement, ast.Execute) and not (thrown and error is state.caught):
+        of_dynamic_sql = isinstance(statement, ast.Execute) and error.severity == 15  # its lines are counted within it
+        if not from_trigger and not of_dynamic_sql and not (thrown and error is state.caught):
             error.line = line
         state.error, state.rowcount = error.number, 0
         if error.severity >= 20:
@@ -242,8 +243,12 @@ class Runner(Evaluating):
         raise flow.LoopEnded(statement.again)
 
     async def _return(self, statement: ast.Return) -> None:
-        value = None if statement.value is None else await self.convert(statement.value, INT)
-        raise flow.Returned(value or 0)
+        if statement.value is None:
+            raise flow.Returned(0)
+        if self.procedure is None or self.in_trigger:
+            message = "A RETURN statement with a return value cannot be used in this context."
+            raise SqlError(178, message, severity=15)
+        raise flow.Returned(await self.convert(statement.value, INT) or 0)
 
     async def _waitfor(self, statement: ast.WaitFor) -> None:
         from tests.standin.engine.messages import seconds

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from decimal import Decimal
+from typing import Any
 
 import pytest
 import pytest_asyncio
 
 from tests.standin.engine.database import Engine
 from tests.standin.engine.messages import format_message, seconds
-from tests.standin.ports import Failed, Info, Parameter, Refused, Request, SqlError, SqlType
+from tests.standin.ports import Failed, Info, Parameter, Refused, Request, Rows, SqlError, SqlType
 from tests.support.standin_session import INT, TEXT, Sessions, Talk
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -88,6 +89,8 @@ async def test_errors_name_the_line_of_their_statement(talk: Talk) -> None:
     events = await talk.events("PRINT 'a'\n\nBEGIN\n  PRINT 'b'\n  SELECT 1 / 0\nEND")
     (failed,) = [event for event in events if isinstance(event, Failed)]
     assert failed.error.line == 5
+    events = await talk.events("\nEXEC nothing\nEXEC (N'PRINT 1\n\nSELECT FROM t')")
+    assert [event.error.line for event in events if isinstance(event, Failed)] == [2, 3]
 
 
 async def test_what_is_not_emulated_ends_the_batch_even_inside_try(talk: Talk) -> None:
@@ -250,6 +253,22 @@ async def test_if_takes_unknown_for_false(talk: Talk) -> None:
 
 async def test_return_ends_the_batch(talk: Talk) -> None:
     assert await talk.told("PRINT 'a'; RETURN; PRINT 'b'") == ["a"]
+    assert await talk.failed("RETURN 5") == [178]
+
+
+async def test_select_into_makes_a_table(talk: Talk) -> None:
+    await talk.ok("INSERT t VALUES (1, N'a'), (2, N'b')")
+    assert await talk.told("SELECT id, n AS m INTO #copy FROM t WHERE id > 1; SELECT * FROM #copy; DROP TABLE #copy") == [
+        "select 1",
+        [(2, "b")],
+        "select 1",
+    ]
+
+
+async def test_long_unions_and_conditions_run(talk: Talk) -> None:
+    union = " UNION ALL ".join(f"SELECT {n} AS a WHERE EXISTS (SELECT 1 FROM t)" for n in range(1000))
+    assert await talk.rows(union) == []
+    assert await talk.rows("SELECT 1 WHERE " + " AND ".join(f"{n} = {n}" for n in range(1000))) == [(1,)]
 
 
 async def test_error_and_rowcount_tell_of_the_statement_before(talk: Talk) -> None:
@@ -400,9 +419,11 @@ async def test_an_endless_loop_can_be_cancelled(talk: Talk) -> None:
     assert await talk.one("SELECT 1") == 1
 
 
-async def test_who_stops_reading_stops_the_batch(talk: Talk) -> None:
-    stream = talk.session.run(Request("INSERT t VALUES (1, N'a'); SELECT id FROM t; INSERT t VALUES (2, N'b')"))
-    async for _ in stream:
-        break
-    await stream.aclose()  # type: ignore[attr-defined]
-    assert await talk.one("SELECT COUNT(*) FROM t") in (0, 1)
+async def test_who_stops_reading_in_the_middle_of_a_result_stops_the_batch(talk: Talk) -> None:
+    await talk.ok("INSERT t (id) VALUES " + ", ".join(f"({n})" for n in range(300)))
+    stream: Any = talk.session.run(Request("SELECT a.id FROM t AS a, t AS b, t AS c; INSERT t (id) VALUES (1000)"))
+    async for event in stream:
+        if isinstance(event, Rows):
+            break
+    await stream.aclose()
+    assert await talk.one("SELECT COUNT(*) FROM t") == 300
