@@ -9,7 +9,6 @@ the same snapshot, and without one (degraded mode) a row that was mended in betw
 
 from __future__ import annotations
 
-import codecs
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
@@ -32,36 +31,30 @@ LARGE_MEMORY = 2 << 20  # bytes of very large cells that make a portion
 PAGE_MEMORY = 8 << 20  # bytes of very large cells that make a page
 LEAST_ROWS = 32
 _SQL_CHAR, _SQL_WCHAR, _SQL_DOUBLE = 1, -8, 8
-_ANY_UTF16 = "erp_cdc_any_utf16"  # name of the decoder that lets half a surrogate pair through
+_WIDE = (-8, -9, -10)  # ODBC's types of UTF-16
 _RAW_TEXT = 1  # MessagePack extension: a key's text that is no Unicode, as UTF-16
 
 
-def _decode(data: Any, _: str = "strict", /) -> tuple[str, int]:
-    return codecs.utf_16_le_decode(data, "surrogatepass", True)
-
-
-def _search(name: str) -> codecs.CodecInfo | None:
-    return codecs.CodecInfo(codecs.utf_16_le_encode, _decode, name=name) if name == _ANY_UTF16 else None
-
-
-codecs.register(_search)
+def _decoded(data: bytes) -> str:
+    return data.decode("utf-16-le", "surrogatepass")
 
 
 def prepare(session: Any) -> None:
     """Texts of every code page come as UTF-16: what the driver makes of them else depends on the agent's locale."""
     session.setdecoding(_SQL_CHAR, encoding="utf-16le", ctype=_SQL_WCHAR)
-    session.setdecoding(_SQL_WCHAR, encoding="utf-16le")
+    session.setdecoding(_SQL_WCHAR, encoding="utf-16le", ctype=_SQL_WCHAR)
 
 
 @contextlib.contextmanager
 def _any_text(session: Any) -> Iterator[None]:
     """Texts with half of a surrogate pair are fetched, too."""
-    session.setdecoding(_SQL_CHAR, encoding=_ANY_UTF16, ctype=_SQL_WCHAR)
-    session.setdecoding(_SQL_WCHAR, encoding=_ANY_UTF16)
+    for type_ in _WIDE:
+        session.add_output_converter(type_, _decoded)
     try:
         yield
     finally:
-        prepare(session)
+        for type_ in _WIDE:
+            session.remove_output_converter(type_)
 
 
 # -- rows --------------------------------------------------------------------------------------------------------------------

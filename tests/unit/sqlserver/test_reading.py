@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -23,10 +23,13 @@ class Session:
     """Of pyodbc: how texts are decoded belongs to it."""
 
     def __init__(self) -> None:
-        self.encoding = "utf-16le"
+        self.converters: dict[int, Callable[[bytes], str]] = {}
 
-    def setdecoding(self, _: int, *, encoding: str, ctype: int = 0) -> None:
-        self.encoding = encoding
+    def add_output_converter(self, type_: int, converter: Callable[[bytes], str]) -> None:
+        self.converters[type_] = converter
+
+    def remove_output_converter(self, type_: int) -> None:
+        del self.converters[type_]
 
 
 class Statement:
@@ -55,7 +58,8 @@ class Statement:
     def _decoded(self, cell: Any) -> Any:
         if not isinstance(cell, str):
             return cell
-        return cell.encode("utf-16-le", "surrogatepass").decode(self.session.encoding)
+        data = cell.encode("utf-16-le", "surrogatepass")
+        return self.session.converters[-9](data) if -9 in self.session.converters else data.decode("utf-16-le")
 
     def nextset(self) -> bool:
         return False
@@ -90,7 +94,7 @@ def test_rows_that_cannot_be_decoded_are_withheld_and_all_others_come_once() -> 
     assert [key for op, key in keys if op == Op.WITHHELD] == [3, 2_500]
     assert {reason.code for batch in batches for reason in batch.withheld} == {"A2304"}
     assert len(statement.executed) == 2
-    assert session.encoding == "utf-16le"
+    assert session.converters == {}
 
 
 def test_wide_rows_make_small_portions() -> None:
