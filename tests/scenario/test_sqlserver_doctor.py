@@ -173,6 +173,27 @@ async def test_a_secondary_replica_is_named(erp: Prepared) -> None:
     assert "A2253" in codes
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "expected"),
+    [
+        ("product_version", "13.0.4474.0", ["A2327", "A2327"]),
+        ("product_version", "14.0.3026.27", ["A2327"]),
+        ("product_version", "14.0.3029.16", []),
+        ("product_version", "12.0.6449.1", ["A2326"]),
+        ("engine_edition", 5, ["A2326"]),
+    ],
+)
+async def test_the_servers_release_and_build_are_judged(erp: Prepared, option: str, value: object, expected: list[str]) -> None:
+    control = erp.server.control
+    before = {"product_version": "16.0.4165.4", "engine_edition": 3}[option]
+    control.set(option, value)
+    try:
+        found = await erp.findings(everything=True)
+    finally:
+        control.set(option, before)
+    assert [f.code for f in found] == expected
+
+
 # -- before anything can be asked ------------------------------------------------------------------------------------------
 
 

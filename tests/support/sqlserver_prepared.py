@@ -50,10 +50,13 @@ class Prepared:
         database = changes.pop("database", self.database)
         return self.server.settings(database, **{"user": self.user, "password": Secret(env=VARIABLE), **changes})
 
-    async def findings(self, datasets: Sequence[Dataset] = DATASETS, *, pause: float = 60.0, **changes: Any) -> list[Finding]:
-        """What the doctor finds wrong, as the agent's login."""
+    async def findings(
+        self, datasets: Sequence[Dataset] = DATASETS, *, pause: float = 60.0, everything: bool = False, **changes: Any
+    ) -> list[Finding]:
+        """What the doctor finds wrong, as the agent's login; `everything`: also what is the server's own."""
         found = await inspect(self.settings(**changes), system_runtime(), datasets, pause=pause)
-        return [finding for finding in found if finding.severity is not Severity.OK and finding.code not in self._of_server()]
+        hidden = set() if everything else self._of_server()
+        return [finding for finding in found if finding.severity is not Severity.OK and finding.code not in hidden]
 
     def _of_server(self) -> set[str]:
         """A real server of the tests may have a certificate of its own making, and a build with defects."""
