@@ -74,7 +74,7 @@ def test_both_sides_are_equal_while_the_erp_is_written_to_and_a_wrong_value_is_f
     )
     for view, column, cell in wrong_values:
         spoilt = changed_by_hand(made.copy, made.folder, view, column, cell)
-        wrong = made.compare(spoilt)
+        wrong = made.compare(spoilt, [d for d in made.datasets if d.name == view])
         assert wrong.exit_code == 1, wrong.errors
         assert [(d, kind, c) for d, kind, _, c in wrong.differences] == [(view, "value", column)]
 

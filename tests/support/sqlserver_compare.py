@@ -14,6 +14,7 @@ import struct
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
+from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -41,8 +42,10 @@ from cdc.demo.compare import (
 )
 
 CATALOGUE = """
-SELECT c.name, TYPE_NAME(c.system_type_id), TYPE_NAME(c.user_type_id), c.scale, ISNULL(k.key_ordinal, 0)
+SELECT c.name, ISNULL(b.name, u.name), c.scale, ISNULL(k.key_ordinal, 0)
 FROM sys.columns AS c
+INNER JOIN sys.types AS u ON u.user_type_id = c.user_type_id
+LEFT JOIN sys.types AS b ON b.user_type_id = c.system_type_id
 LEFT JOIN (SELECT x.object_id, x.column_id, x.key_ordinal FROM sys.index_columns AS x INNER JOIN sys.indexes AS i
            ON i.object_id = x.object_id AND i.index_id = x.index_id AND i.is_primary_key = 1) AS k
   ON k.object_id = c.object_id AND k.column_id = c.column_id
@@ -93,10 +96,16 @@ def _offset(raw: bytes | None) -> str | None:
 
 
 def _moment(raw: bytes | None) -> str | None:
-    """TIMESTAMP_STRUCT."""
+    """As the driver hands over: smalldatetime and datetime as on the wire (days since 1900; minutes, or 1/300 s), others as
+    TIMESTAMP_STRUCT."""
     if raw is None:
         return None
-    year, month, day, hour, minute, second, nanoseconds = struct.unpack("<hHHHHHI", raw[:16])
+    if len(raw) < 16:
+        days, rest = struct.unpack("<HH" if len(raw) == 4 else "<iI", raw)
+        thousandths = rest * 60_000 if len(raw) == 4 else (rest * 20 + 3) // 6
+        found = datetime(1900, 1, 1) + timedelta(days=days, milliseconds=thousandths)
+        return f"{found.year:04}-{found:%m-%d %H:%M:%S.%f}0"
+    year, month, day, hour, minute, second, nanoseconds = struct.unpack("<hHHHHHI", raw)
     return f"{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}.{nanoseconds // 100:07}"
 
 
@@ -141,10 +150,8 @@ def _decimal(column: Source, cell: Any) -> str:
 
 
 def _fraction(column: Source, cell: str) -> str:
-    """Seven digits of a second, cut to those declared; `datetime` counts in 1/300 s and is written to the nearest 1/1000."""
+    """Seven digits of a second, cut to those declared."""
     head, _, rest = cell.partition(".")
-    if column.type == "datetime":
-        return f"{head}.{round(int(rest) / 10_000):03}"
     return f"{head}.{rest[: column.digits]}" if column.digits else head
 
 
@@ -229,10 +236,7 @@ class Withheld(WithheldList):
 def columns_of(erp: pyodbc.Connection, entry: dict[str, Any]) -> list[Source]:
     """The columns of the dataset, those of the key first, as the server has them."""
     found = []
-    for name, system, user, scale, place in erp.execute(CATALOGUE, entry["table"]).fetchall():
-        kind = system or user
-        if kind == "hierarchyid" or user in {"hierarchyid", "geography", "geometry"}:
-            kind = user
+    for name, kind, scale, place in erp.execute(CATALOGUE, entry["table"]).fetchall():
         found.append(Source(name, kind, DIGITS.get(kind, scale), place))
     if not found:
         raise Unusable(f"{entry['dataset']}: the ERP has no table {entry['table']}")
