@@ -87,7 +87,7 @@ async def _run_procedure(runner: Runner, procedure: ProcedureInfo, arguments: Ar
 
 
 def _bound(name: str, parameters: Sequence[Parameter], arguments: Arguments) -> dict[str, tuple[ast.Expression, bool]]:
-    """Arguments by folded name of their parameter. Raises SqlError 119, 8143, 8144, 8145."""
+    """Arguments by folded name of their parameter. Raises SqlError 8143, 8144, 8145."""
     names = [parameter[0].casefold() for parameter in parameters]
     found: dict[str, tuple[ast.Expression, bool]] = {}
     for place, (written, expression, output) in enumerate(arguments):
@@ -95,12 +95,6 @@ def _bound(name: str, parameters: Sequence[Parameter], arguments: Arguments) -> 
         if not key:
             if place >= len(names):
                 raise SqlError(8144, f"Procedure or function {name} has too many arguments specified.", state=2)
-            if any(argument[0] for argument in arguments[:place]):
-                message = (
-                    f"Must pass parameter number {place + 1} and subsequent parameters as '@name = value'. After the form "
-                    "'@name = value' has been used, all subsequent parameters must be passed in the form '@name = value'."
-                )
-                raise SqlError(119, message, severity=15)
             key = names[place]
         if key not in names:
             raise SqlError(8145, f"{written} is not a parameter for procedure {name}.")

@@ -139,6 +139,8 @@ class Cursor:
 
     def name(self, most: int = 4) -> Name:
         """`a.b.c`; a missing part in the middle (`db..t`) is ""."""
+        if self.key == ".":
+            raise self.refuse("a name that begins with a dot")
         parts = [self.identifier()]
         while self.key == ".":
             start = self.at

@@ -84,7 +84,7 @@ def _statement(cursor: Cursor) -> Statement:
         return parse_throw(cursor)
     if cursor.is_name() and cursor.look(1) == ":" and cursor.look(2) != ":":
         raise cursor.refuse("a label")
-    if cursor.is_name() and cursor.at == 0:
+    if cursor.is_name() and cursor.at == 0 and key not in ("ENABLE", "DISABLE"):
         return parse_call(cursor)  # the batch's first statement may leave EXEC out
     raise cursor.error()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import cast
 
+from tests.standin.ports import SqlError
 from tests.standin.tsql.ast import (
     BeginTransaction,
     Binary,
@@ -230,9 +231,19 @@ def parse_call(cursor: Cursor, result: str = "") -> Statement:
         arguments.append(_argument(cursor))
         while cursor.accept(","):
             arguments.append(_argument(cursor))
+            if arguments[-2][0] and not arguments[-1][0]:
+                raise _unnamed(cursor, len(arguments))
     if cursor.key == "WITH" and cursor.look(1) in ("RECOMPILE", "RESULT"):
         raise cursor.refuse(f"EXECUTE WITH {cursor.look(1)}")
     return Execute(name, arguments, None, result)
+
+
+def _unnamed(cursor: Cursor, place: int) -> SqlError:
+    message = (
+        f"Must pass parameter number {place} and subsequent parameters as '@name = value'. After the form '@name = value' has "
+        "been used, all subsequent parameters must be passed in the form '@name = value'."
+    )
+    return cursor.raise_error(119, message, cursor.at - 1)
 
 
 def _text(cursor: Cursor) -> Expression:
@@ -305,9 +316,9 @@ def parse_raiserror(cursor: Cursor) -> Statement:
     cursor.at += 1
     message = _operand(cursor)
     cursor.expect(",")
-    severity = _operand(cursor)
+    severity = _whole(cursor)
     cursor.expect(",")
-    state = _operand(cursor)
+    state = _whole(cursor)
     arguments = []
     while cursor.accept(","):
         arguments.append(_operand(cursor))
@@ -321,6 +332,13 @@ def parse_raiserror(cursor: Cursor) -> Statement:
             if not cursor.accept(","):
                 break
     return RaiseError(message, severity, state, arguments, tuple(options))
+
+
+def _whole(cursor: Cursor) -> Expression:
+    """A whole number or a variable."""
+    if cursor.kind not in ("int", "variable") and cursor.key != "-":
+        raise cursor.error()
+    return _operand(cursor)
 
 
 def _operand(cursor: Cursor) -> Expression:

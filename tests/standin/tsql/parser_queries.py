@@ -397,12 +397,10 @@ def parse_hints(cursor: Cursor) -> tuple[str, ...]:
         raise with_error(cursor)
     cursor.expect("WITH", "(")
     found = []
-    while not cursor.accept(")"):
+    while True:
         found.append(_hint(cursor))
-        cursor.accept(",")
-    if not found:
-        raise cursor.error(cursor.at - 1)
-    return tuple(found)
+        if not cursor.accept(",") and cursor.accept(")"):
+            return tuple(found)
 
 
 def with_error(cursor: Cursor) -> SqlError:

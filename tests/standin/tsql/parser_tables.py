@@ -385,7 +385,7 @@ def _drop(cursor: Cursor) -> list[Action]:
         if cursor.key == "PERIOD":
             raise cursor.refuse("DROP PERIOD")
         kind = word or kind
-        if_exists = bool(word or not found) and cursor.accept("IF", "EXISTS")
+        if_exists = bool(word) and cursor.accept("IF", "EXISTS")
         name = cursor.identifier()
         found.append(DropColumn(name, if_exists) if kind == "COLUMN" else DropConstraint(name, if_exists))
         if not cursor.accept(","):

@@ -327,7 +327,6 @@ EXEC twice @b = 1, @a = 2, @sum = @s OUT; SELECT @s"""
         ("EXEC twice 1, 2, 3, 4", 8144),
         ("EXEC twice @x = 1", 8145),
         ("EXEC twice @a = 1, @a = 2", 8143),
-        ("EXEC twice @a = 1, 2", 119),
     ],
 )
 async def test_wrong_calls_are_errors(talk: Talk, sql: str, number: int) -> None:
