@@ -40,9 +40,9 @@ class From:
         return self._add(*self._derived(node))
 
     def _add(self, sql: str, relation: Relation) -> str:
-        if any(set(relation.names) & set(known.names) and len(relation.names[0]) == 1 for known in self.scope.relations):
-            name = relation.names[0][-1]
-            raise SqlError(1011, f"The correlation name '{name}' is specified multiple times in a FROM clause.", severity=16)
+        exposed = relation.names[-1]
+        if any(known.names[-1] == exposed for known in self.scope.relations):
+            raise _same_names(".".join(exposed), alias=len(relation.names) == 1 and relation.table is None)
         self.scope.relations.append(relation)
         return sql
 
@@ -207,6 +207,13 @@ class From:
         seen = [_visible(n, t, f"{alias}.k{i}") for i, (n, t) in enumerate(zip(written, columns, strict=True), 1)]
         shape = f"({', '.join(f'k{i}' for i in range(1, len(columns) + 1))})"
         return f"({sql}) AS {alias}{shape}", Relation(((node.alias.casefold(),),), seen, alias)
+
+
+def _same_names(name: str, *, alias: bool) -> SqlError:
+    if alias:
+        return SqlError(1011, f"The correlation name '{name}' is specified multiple times in a FROM clause.")
+    text = f'The objects "{name}" and "{name}" in the FROM clause have the same exposed names.'
+    return SqlError(1013, f"{text} Use correlation names to distinguish them.")
 
 
 def _unique(names: Sequence[str], owner: str) -> None:

@@ -26,6 +26,8 @@ async def sql() -> AsyncIterator[Sql]:
         "CREATE TABLE dbo.item (id int NOT NULL PRIMARY KEY, name nvarchar(20) NOT NULL, price decimal(9,2) NULL, ok bit NULL)"
     )
     await session("INSERT INTO item VALUES (1, N'Anvil', 10.5, 1), (2, N'anvil ', NULL, 0), (3, N'Bolt', 0.25, NULL)")
+    await session("CREATE SCHEMA other")
+    await session("CREATE TABLE other.item (id int); INSERT INTO other.item VALUES (3)")
     yield session
     await session.session.close()
     await engine.stop()
@@ -100,6 +102,8 @@ async def test_an_expression_has_its_value_and_type(sql: Sql, expression: str, w
         ("SELECT x.id FROM item i", 4104),
         ("SELECT id FROM item a CROSS JOIN item b", 209),
         ("SELECT * FROM dbo.nothing", 208),
+        ("SELECT 1 AS one FROM item, item", 1013),
+        ("SELECT 1 AS one FROM (SELECT 1 AS a) x, (SELECT 2 AS a) X", 1011),
         ("SELECT name, COUNT(*) FROM item", 8120),
         ("SELECT (SELECT id FROM item)", 512),
         ("SELECT 1 UNION SELECT 1, 2", 205),
@@ -146,6 +150,7 @@ async def test_what_is_wrong_or_not_emulated_is_an_error(sql: Sql, text: str, nu
         ("SELECT DISTINCT name FROM item ORDER BY name DESC", [("Bolt",), ("Anvil",)]),
         ("DECLARE @n int; SELECT @n = COUNT(*) FROM item WITH (NOLOCK); SELECT @n", [(3,)]),
         ("SELECT COUNT(*) FROM item WITH (UPDLOCK, HOLDLOCK, ROWLOCK) WHERE id = 1", [(1,)]),
+        ("SELECT COUNT(*) FROM dbo.item JOIN other.item ON dbo.item.id = other.item.id", [(1,)]),
         ("SELECT item.id FROM dbo.item WHERE dbo.item.id BETWEEN 2 AND 2", [(2,)]),
     ],
 )
