@@ -260,9 +260,15 @@ class Commands:
             and (not database or state.database.name.casefold() == database.casefold())
             and (not application or state.login.application == application)
         ]
-        for victim in victims:
-            await self.engine.kill(victim)
-        return victims
+        return [victim for victim in victims if await self._killed(victim)]
+
+    async def _killed(self, spid: int) -> bool:
+        """False: it ended by itself meanwhile."""
+        try:
+            await self.engine.kill(spid)
+        except SqlError:
+            return False
+        return True
 
     async def do_clock(self, seconds: float) -> str:
         """Moves the server's clock by so many seconds; automatic clean-up runs. The new time."""
