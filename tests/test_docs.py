@@ -28,6 +28,7 @@ from cdc.reload import check
 from cdc.restart import ExitStatus
 from cdc.source_settings import KINDS, SqliteSource
 from cdc.sources.sqlite.tracking import STRUCTURES
+from cdc.sources.sqlserver.installing import layouts
 from cdc.status import Health
 from cloud import cli as cloud_cli
 from cloud.app import COMPANIES_FOLDER, REGISTRY_FILE, render_metrics
@@ -40,6 +41,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 EXAMPLES = sorted((ROOT / "examples").glob("*.toml"))
 OPERATIONS = ROOT / "docs" / "05-operations.md"
+SQL_SERVER = ROOT / "docs" / "08-sql-server.md"
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 FILE_ENDINGS = ("toml", "json", "md", "py", "pid", "identity", "db", "pem", "lock", "bin", "sh", "yml")
 FOLDERS = "cdc|cloud|transport|tests|docs|examples|bench|tools|systemd|windows|requirements"
@@ -285,6 +287,17 @@ def test_the_page_of_operations_names_every_structure_in_the_erp_file() -> None:
     made = {name for text in STRUCTURES for name in re.findall(r"CREATE TABLE (_cdc_[a-z]+)", text)}
     named = {text for text in inline(OPERATIONS) if re.fullmatch(r"_cdc_[a-z]+", text)}
     assert named == made
+
+
+def test_the_page_of_sql_server_removes_every_structure() -> None:
+    made = {table for batch in layouts() for table in re.findall(r"CREATE TABLE (\[erp_cdc\]\.\[\w+\])", batch)}
+    (dropped,) = re.findall(r"^DROP TABLE (.+);$", read(SQL_SERVER), flags=re.MULTILINE)
+    assert set(dropped.split(", ")) == made
+
+
+def test_the_page_of_sql_server_names_every_option_of_install() -> None:
+    options = {o for a in subparsers(agent_cli._parser())["install"]._actions for o in a.option_strings if o.startswith("--")}
+    assert sorted(options - {"--help"} - set(inline(SQL_SERVER))) == []
 
 
 @pytest.mark.parametrize("name", [CONTROL_FILE, LOCK_FILE, HOLDER_FILE, REGISTRY_FILE, f"{COMPANIES_FOLDER}/COMPANY.db"])

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from cdc.config import Changes, Company, Text, diff, load
+from cdc.daemon import open_source
 from cdc.source_settings import Login, Secret, SnapshotUse, SqlServerSource
+from tests.support.virtual import VirtualClock, virtual_runtime
 
 HEAD = 'version = 1\n[cloud]\nurl = "https://cloud.example"\n[[company]]\nname = "acme"\n[company.source]\nkind = "sqlserver"\n'
 LEAST = {"server": "'erp.acme.example'", "database": '"ERP"', "user": '"cdc"', "password": '{ env = "CDC_ERP" }'}
@@ -179,3 +181,17 @@ def test_the_example_shows_every_setting() -> None:
     example = (Path(__file__).resolve().parents[3] / "examples" / "sqlserver.toml").read_text(encoding="utf-8")
     shown = {line.lstrip("# ").partition(" = ")[0] for line in example.splitlines()}
     assert set(SqlServerSource.__struct_fields__) - shown == set()
+
+
+def test_the_adapter_is_chosen_by_the_kind_of_database() -> None:
+    runtime = virtual_runtime(VirtualClock(), seed=1)
+    assert type(open_source(acme(), runtime)).__module__ == "cdc.sources.sqlserver.source"
+    sqlite = HEAD.partition("[company.source]")[0] + 'source = { kind = "sqlite", path = "erp.db" }\n'
+    config = load([Text(Path("agent.toml"), sqlite)]).required()
+    assert type(open_source(config.companies[0], runtime)).__module__ == "cdc.sources.sqlite.source"
+
+
+def test_nothing_of_the_source_shows_a_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CDC_ERP", "hunter2")
+    found = source()
+    assert "hunter2" not in repr(found) + str(found) + repr(open_source(acme(), virtual_runtime(VirtualClock(), seed=1)))
