@@ -32,7 +32,8 @@ class SqlServerSession:
         return [tuple(row) for row in self.cursor.fetchall()] if self.cursor.description else []
 
     def close(self) -> None:
-        self.connection.close()
+        if not self.connection.closed:
+            self.connection.close()
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
