@@ -222,24 +222,26 @@ async def test_an_added_columns_values_are_not_changes(server: Storage) -> None:
 async def test_errors_of_switching_tracking_on_and_off(server: Storage) -> None:
     client = await server.client(await server.database())
     await client.do(table("t", column("id")), table("heap", column("id"), key=()))
-    for statement, number in [
+    wrong: list[tuple[ast.Statement, int]] = [
         (track("t"), 1718),
         (option("CHANGE_TRACKING", "OFF"), 5089),
         (option("CHANGE_TRACKING", settings=(("CHANGE_RETENTION", "3 DAYS"),)), 5089),
-    ]:
+    ]
+    for statement, number in wrong:
         with pytest.raises(SqlError) as raised:
             await client.do(statement)
         assert raised.value.number == number
     await client.do(option("CHANGE_TRACKING", "ON"), track("t"))
     key = client.table("t").indexes[0].name
-    for statement, number in [
+    wrong = [
         (option("CHANGE_TRACKING", "ON"), 5088),
         (option("CHANGE_TRACKING", "OFF"), 22115),
         (track("t"), 4996),
         (track("heap"), 4997),
         (track("heap", on=False), 4998),
         (ast.AlterTable(ast.Name(("t",)), [ast.DropConstraint(key)]), 3735),
-    ]:
+    ]
+    for statement, number in wrong:
         with pytest.raises(SqlError) as raised:
             await client.do(statement)
         assert raised.value.number == number
