@@ -33,7 +33,7 @@ async def execute(state: State, statement: Statement, interpreter: Interpreter) 
     instead = triggers_run.of_event(state, table, verb, "INSTEAD OF")
     after = triggers_run.of_event(state, table, verb, "AFTER")
     _check_output(statement, table, [*instead, *after])
-    with queries.translated(state, verb):
+    with queries.translated(state, verb, table):
         if instead or after:
             events = _with_triggers(state, statement, table, interpreter)
         elif table.kind == "V":

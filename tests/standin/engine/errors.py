@@ -196,8 +196,10 @@ _PG_INTEGERS = {"integer": "int", "smallint": "smallint", "bigint": "bigint"}
 _KEY = re.compile(r"Key \(.*?\)=\((.*)\) ", re.DOTALL)
 
 
-def translate(error: asyncpg.PostgresError, state: State, statement: str = "INSERT") -> SqlError:
-    """The server's error for PostgreSQL's; `statement`: INSERT, UPDATE, DELETE, MERGE or SELECT. Raises nothing."""
+def translate(
+    error: asyncpg.PostgresError, state: State, statement: str = "INSERT", target: TableInfo | None = None
+) -> SqlError:
+    """The server's error for PostgreSQL's; `statement`: INSERT, UPDATE, DELETE, MERGE or SELECT, `target`: what it writes."""
     code = error.sqlstate or ""
     if code == RAISED:
         return _raised(error)
@@ -205,7 +207,7 @@ def translate(error: asyncpg.PostgresError, state: State, statement: str = "INSE
         number, text, severity, at = _FIXED[code]
         return SqlError(number, text.format(spid=state.spid), severity=severity, state=at)
     if code == "40001":
-        return _snapshot_conflict(error, state)
+        return _snapshot_conflict(state, target)
     if code == "22003":
         return _overflowed(error)
     if code.startswith("23"):
@@ -227,8 +229,7 @@ def _raised(error: asyncpg.PostgresError) -> SqlError:
     return Refused(message) if number == Refused("").number else SqlError(number, message, severity=severity, state=at)
 
 
-def _snapshot_conflict(error: asyncpg.PostgresError, state: State) -> SqlError:
-    table = _table(state, str(getattr(error, "table_name", "") or ""))
+def _snapshot_conflict(state: State, table: TableInfo | None) -> SqlError:
     name = f"{table.schema}.{table.name}" if table else "the table"
     database = str(getattr(state.database, "name", ""))
     return SqlError(

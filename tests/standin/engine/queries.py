@@ -137,12 +137,12 @@ async def fetched(
 
 
 @contextlib.contextmanager
-def translated(state: State, statement: str) -> Any:
+def translated(state: State, statement: str, target: TableInfo | None = None) -> Any:
     """PostgreSQL's errors become the server's."""
     try:
         yield
     except asyncpg.PostgresError as error:
-        raise errors.translate(error, state, statement) from error
+        raise errors.translate(error, state, statement, target) from error
 
 
 async def evaluate(state: State, node: ast.Expression) -> tuple[SqlType, Value]:

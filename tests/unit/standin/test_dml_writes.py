@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from itertools import count
 
@@ -211,5 +212,50 @@ async def test_without_a_right_reading_and_writing_are_denied(engine: Engine, sq
         assert (await other("SELECT COUNT(*) FROM part")).rows == [(0,)]
         found, message = await other.error("INSERT INTO part (code) VALUES (N'x')")
         assert (found, "The INSERT permission was denied on the object 'part'" in message) == (229, True)
+    finally:
+        await other.session.close()
+
+
+async def _blocked(engine: Engine, sql: Sql) -> None:
+    """Returns when a session of the database waits for a lock."""
+    database = engine.database(sql.session.database)
+    assert database is not None
+    async with database.maintenance() as connection:
+        await connection.execute(
+            "DO $$ BEGIN LOOP EXIT WHEN EXISTS (SELECT FROM pg_locks WHERE NOT granted); PERFORM pg_sleep(0.01); END LOOP; END $$"
+        )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "UPDATE part SET price = price + 1 WHERE id = 1",
+        "UPDATE p SET price = p.price + 1 FROM part p JOIN (VALUES (1)) v(i) ON v.i = p.id",
+        "UPDATE p SET price = p.price + 1 FROM part p LEFT JOIN (VALUES (1)) v(i) ON v.i = p.id WHERE v.i = 1",
+        "UPDATE TOP (1) part SET price = price + 1 WHERE id = 1",
+    ],
+)
+async def test_an_update_that_waited_for_a_row_starts_from_what_was_committed(engine: Engine, sql: Sql, text: str) -> None:
+    other = await opened(engine, sql.session.database)
+    try:
+        await sql("INSERT INTO part (code, price) VALUES (N'a', 0); BEGIN TRAN; UPDATE part SET price = 10")
+        waiting = asyncio.create_task(other(text))
+        await asyncio.wait_for(_blocked(engine, sql), 20)
+        await sql("COMMIT")
+        assert (await waiting).counts == [1]
+        assert [str(p) for (p,) in await rows(sql, "SELECT price FROM part")] == ["11.00"]
+    finally:
+        await other.session.close()
+
+
+async def test_a_row_changed_since_the_snapshot_cannot_be_updated(engine: Engine, sql: Sql) -> None:
+    other = await opened(engine, sql.session.database)
+    try:
+        await sql("INSERT INTO part (code) VALUES (N'a'); ALTER DATABASE CURRENT SET ALLOW_SNAPSHOT_ISOLATION ON")
+        await sql("SET TRANSACTION ISOLATION LEVEL SNAPSHOT; BEGIN TRAN; SELECT * FROM part")
+        await other("UPDATE part SET price = 2")
+        found, message = await sql.error("UPDATE part SET price = 3")
+        assert (found, "access table 'dbo.part'" in message) == (3960, True)
+        assert await rows(sql, "SELECT @@TRANCOUNT") == [(0,)]
     finally:
         await other.session.close()
