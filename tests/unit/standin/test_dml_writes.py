@@ -222,7 +222,7 @@ async def _blocked(engine: Engine, sql: Sql) -> None:
     assert database is not None
     async with database.maintenance() as connection:
         await connection.execute(
-            "DO $$ BEGIN WHILE NOT EXISTS (SELECT FROM pg_locks WHERE NOT granted) LOOP PERFORM pg_sleep(0.01); END LOOP; END $$"
+            "DO $$ BEGIN WHILE NOT EXISTS (SELECT FROM pg_locks WHERE NOT granted) LOOP PERFORM pg_sleep(.01); END LOOP; END $$"
         )
 
 
