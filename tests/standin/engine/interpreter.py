@@ -111,16 +111,17 @@ class Runner(Evaluating):
         state = self.state
         try:
             await work
-        except SqlError as error:
-            await self._failed(statement, error, line)
-        except asyncpg.PostgresError as error:
-            if state.connection.is_closed():
+        except flow.Signal:
+            raise
+        except Exception as error:
+            if state.connection.is_closed():  # killed: whatever it was that failed then
                 raise flow.Disconnected(SqlError(596, _KILLED, severity=21)) from error
-            await self._failed(statement, self.translated(error, statement), line)
-        except (asyncpg.InterfaceError, ConnectionError) as error:
-            if not state.connection.is_closed():
+            if isinstance(error, SqlError):
+                await self._failed(statement, error, line)
+            elif isinstance(error, asyncpg.PostgresError):
+                await self._failed(statement, self.translated(error, statement), line)
+            else:
                 raise
-            raise flow.Disconnected(SqlError(596, _KILLED, severity=21)) from error
         else:
             return True
         return False
