@@ -45,6 +45,7 @@ class Locks:
         self.written: dict[int, set[int]] = {}  # spid: tables
         self.altered: dict[int, set[int]] = {}
         self._waiting: dict[int, set[int]] = {}  # spid: who it waits for
+        self._victims: set[int] = set()  # chosen, and not yet rolled back
         self._moved = asyncio.Event()
 
     def write(self, spid: int, tables: Iterable[int]) -> None:
@@ -59,6 +60,7 @@ class Locks:
         """The session's transaction has ended."""
         self.written.pop(spid, None)
         self.altered.pop(spid, None)
+        self._victims.discard(spid)
         self._moved.set()
         self._moved = asyncio.Event()
 
@@ -100,12 +102,13 @@ class Locks:
         return asyncio.get_running_loop().time() - begin
 
     async def _break_deadlock(self, spid: int) -> None:
-        if spid not in self._waiting:
-            return
-        edges = {waiter: set(blockers) for waiter, blockers in self._waiting.items()}
-        for waiter, blockers in (await self._blocked_in_postgres()).items():
+        blocked = await self._blocked_in_postgres()
+        # From here on nothing is awaited: of a cycle only one session can be chosen.
+        edges = {waiter: set(blockers) for waiter, blockers in self._waiting.items() if waiter not in self._victims}
+        for waiter, blockers in blocked.items():
             edges.setdefault(waiter, set()).update(blockers)
-        if _reaches(edges, spid, spid):
+        if spid in self._waiting and _reaches(edges, spid, spid):
+            self._victims.add(spid)
             raise victim(spid)
 
     async def _blocked_in_postgres(self) -> dict[int, set[int]]:
