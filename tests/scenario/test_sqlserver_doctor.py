@@ -9,9 +9,11 @@ import pytest
 
 from cdc.model import Dataset, Finding, Severity
 from cdc.source_settings import Secret, SnapshotUse
+from cdc.sources.sqlserver.source import SqlServerSource
 from tests.support.product import free_port
 from tests.support.sqlserver import Server, driver_file
 from tests.support.sqlserver_prepared import DATASETS, Prepared, prepared
+from transport.machine import system_runtime
 
 ERROR, WARNING = Severity.ERROR, Severity.WARNING
 DAY = 86_400.0
@@ -153,6 +155,18 @@ async def test_a_key_that_cannot_be_matched_wholly_is_warned_about(erp: Prepared
     )
     (found,) = await erp.findings([*DATASETS, Dataset(name="code", table="HR.Code", channel="main")])
     assert (found.code, found.severity) == ("A2273", WARNING)
+
+
+async def test_a_dataset_that_cannot_be_carried_is_named_once_all_else_is_in_order(erp: Prepared) -> None:
+    erp.execute(
+        "CREATE TABLE [HR].[Moment] ([At] datetimeoffset(0) NOT NULL PRIMARY KEY)",
+        "ALTER TABLE [HR].[Moment] ENABLE CHANGE_TRACKING",
+    )
+    source = SqlServerSource(erp.settings(), system_runtime())
+    found = await source.inspect([*DATASETS, Dataset(name="moment", table="HR.Moment", channel="main")])
+    wrong = [f for f in found if f.severity is ERROR]
+    assert seen(wrong) == [("A2272", ERROR, "dataset moment")]
+    assert wrong[0].remedy
 
 
 async def test_a_table_without_any_right_is_not_seen_and_the_grant_is_named(bare: Prepared) -> None:
