@@ -174,13 +174,13 @@ class Connection:
         if self._call is not None:
             await asyncio.wait([self._call])
         await self._quiet()
+        if self._canceller is not None:
+            self._canceller.close()  # its thread may still hold the statement, and would free it beside the session
         session, self._session, self._cursor, self._statement, self._raw = self._session, None, None, None, None
         if session is not None:
             with contextlib.suppress(self._odbc.pyodbc.Error):  # it is gone in any case
                 await session.close()
         self._executor.close()
-        if self._canceller is not None:
-            self._canceller.close()
 
     # -- statements ----------------------------------------------------------------------------------------------------------
 
