@@ -87,13 +87,17 @@ class FakeConnection:
         self.options = options
         self.timeout = 0
         self.autocommit = options["autocommit"]
+        self.statements: list[FakeCursor] = []
+        self.statements_left: list[FakeCursor] = []  # not closed when the session was
         self.closed = False
 
     def cursor(self) -> FakeCursor:
-        return FakeCursor(self)
+        self.statements.append(FakeCursor(self))
+        return self.statements[-1]
 
     def close(self) -> None:
         self.driver.threads.add(threading.current_thread().name)
+        self.statements_left = [statement for statement in self.statements if not statement.closed]
         self.closed = True
 
 
@@ -155,4 +159,6 @@ class FakeCursor:
             self._blocked.cancel()
 
     def close(self) -> None:
+        self._connection.driver.threads.add(threading.current_thread().name)
+        assert not self._connection.closed, "a statement is freed before its session"
         self.closed = True

@@ -140,11 +140,19 @@ class Connection:
         self._cursor = self._odbc.aioodbc.Cursor(self._statement, self._session)
 
     def _closes_quietly(self, session: Any) -> None:
-        """Also where aioodbc closes a lost session by itself, nothing may be freed that the second thread still uses."""
+        """Nothing is freed that a thread still uses, also where aioodbc closes a lost session by itself.
+
+        And the statement is freed first: left to itself it would be when the last thread lets go of it, which may be while this
+        one disconnects; the driver manager then frees it twice, and the process dies.
+        """
         at_once = session.close
 
         async def close() -> None:
             await self._quiet()
+            statement, self._statement = self._statement, None
+            if statement is not None:
+                with contextlib.suppress(self._odbc.pyodbc.Error):
+                    await self._executor.run(statement.close)
             await at_once()
 
         session.close = close
@@ -175,11 +183,12 @@ class Connection:
             await asyncio.wait([self._call])
         await self._quiet()
         if self._canceller is not None:
-            self._canceller.close()  # its thread may still hold the statement, and would free it beside the session
-        session, self._session, self._cursor, self._statement, self._raw = self._session, None, None, None, None
+            self._canceller.close()
+        session, self._session = self._session, None
         if session is not None:
             with contextlib.suppress(self._odbc.pyodbc.Error):  # it is gone in any case
                 await session.close()
+        self._cursor = self._statement = self._raw = None
         self._executor.close()
 
     # -- statements ----------------------------------------------------------------------------------------------------------

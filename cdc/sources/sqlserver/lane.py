@@ -115,7 +115,7 @@ class Lane:
         """Ends a running statement first; whoever waits for its turn gets Transient A2212. Idempotent."""
         self._closing = True
         turn = asyncio.ensure_future(self._turn.acquire())
-        await asyncio.sleep(0)  # who finds nobody has it at once, and nothing is to be ended
+        await asyncio.sleep(0)  # where nobody has it, it is ours now, and there is nothing to cancel
         for _ in range(round(GIVE_UP / CANCEL_AGAIN)):
             if turn.done():
                 break

@@ -270,6 +270,17 @@ async def test_closing_twice_is_closing_once(odbc: FakeDriver, session: Connecti
         await session.execute("SELECT 1")
 
 
+async def test_statements_are_freed_before_their_session_also_where_it_was_lost(odbc: FakeDriver) -> None:
+    odbc.answers |= {"x": odbc_error(*LOST, server=False, text="Communication link failure"), "many": [(1,), (2,)]}
+    for sql in ("many", "x"):
+        made = await Connection.open(SETTINGS, RUNTIME, "erp-read")
+        with contextlib.suppress(Transient):
+            await made.execute(sql)
+        await made.close()
+    assert [(made.closed, made.statements_left) for made in odbc.connections] == [(True, [])] * 2
+    assert odbc.threads == {"erp-read_0"}
+
+
 async def test_the_password_goes_nowhere_but_into_the_connection_string(odbc: FakeDriver) -> None:
     odbc.logins.append(odbc_error("28000", 18456))
     with pytest.raises(CompanyStopped) as caught:

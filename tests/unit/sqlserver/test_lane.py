@@ -178,6 +178,12 @@ async def test_closing_ends_the_running_statement_and_who_waits_is_told(odbc: Fa
     await lane.close()
 
 
+async def test_closing_an_idle_lane_cancels_nothing(odbc: FakeDriver, lane: Lane) -> None:
+    await one(lane, "SELECT 1")
+    await lane.close()
+    assert odbc.log == ["SELECT 1"]
+
+
 async def test_closing_does_not_wait_for_ever_for_a_statement_that_cannot_be_ended(
     odbc: FakeDriver, lane: Lane, monkeypatch: pytest.MonkeyPatch
 ) -> None:
