@@ -425,5 +425,10 @@ _entries(
             "Dynamic data masking shows the agent's user something else than what is stored.",
             "GRANT UNMASK to the agent's user, or leave the column out with `exclude`.",
         ),
+        "A2275": (
+            "Cell cannot be read",
+            "The server itself fails at this row: a computed column that divides by zero, or a damaged value of a system type.",
+            "Mend the row in the ERP, or leave the column out with `exclude`.",
+        ),
     }
 )

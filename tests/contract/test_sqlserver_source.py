@@ -259,6 +259,23 @@ async def test_a_key_changed_only_in_case_or_trailing_blanks_is_one_row(sqlserve
         assert follower.rows("t") == [("ABC", 1), ("d ", 2)]
 
 
+async def test_a_row_at_which_the_server_fails_costs_that_row_only(sqlserver_erp: SqlServerErp) -> None:
+    session = make_staff(sqlserver_erp)
+    session.execute("CREATE TABLE q (id INT NOT NULL PRIMARY KEY, n INT NOT NULL, share AS (100 / n))")
+    session.execute("INSERT INTO q(id, n) VALUES (1, 1), (2, 0), (3, 4), (4, 5)")
+    async with following(sqlserver_erp, Dataset(name="q", table="q", channel="hr"), TEAMS) as follower:
+        assert follower.rows("q") == [(1, 1, 100), (3, 4, 25), (4, 5, 20)]
+        assert follower.withheld("q") == ["A2275"]
+        session.execute("UPDATE q SET n = 2 WHERE id IN (1, 2); DELETE FROM q WHERE id = 3; UPDATE q SET n = 0 WHERE id = 4")
+        session.execute("UPDATE teams SET name = 'x'")
+        assert {op: key for op, key in ops(await follower.catch_up()) if len(key) == 1 and op == "withheld"} == {
+            "withheld": (4,)
+        }
+        assert follower.rows("q")[:2] == [(1, 2, 50), (2, 2, 50)]
+        assert follower.withheld("q") == ["A2275"]
+        assert follower.rows("teams") == rows_of(session, "teams")
+
+
 async def test_a_condition_that_fails_for_a_row_pauses_its_dataset_and_the_others_flow(sqlserver_erp: SqlServerErp) -> None:
     session = make_staff(sqlserver_erp)
     numbers = msgspec.structs.replace(STAFF, name="numbers", filter="CONVERT(int, name) > 0")

@@ -319,3 +319,24 @@ def _split(keys: list[list[Cell]], held: _Held) -> tuple[list[list[Cell]], list[
     bad = sorted(held)
     good = [i for i in range(len(keys[0])) if i not in held]
     return [[key[i] for i in good] for key in keys], [[key[i] for i in bad] for key in keys]
+
+
+def with_withheld(to: Target, batch: Batch | None, bad: Sequence[tuple[Sequence[Any], Withheld]]) -> Batch | None:
+    """The batch with further rows that are withheld, before its deletes."""
+    if not bad:
+        return batch
+    keys = _keys(to, columns_of(key for key, _ in bad), {})
+    reasons = [reason for _, reason in bad]
+    if batch is None:
+        ops = bytes([Op.WITHHELD]) * len(bad)
+        return Batch(to.dataset, to.schema_id, to.generation, ops, keys, [[] for _ in to.values], reasons)
+    at = len(batch.ops) - batch.ops.count(Op.DELETE)
+    return Batch(
+        batch.dataset,
+        batch.schema_id,
+        batch.generation,
+        batch.ops[:at] + bytes([Op.WITHHELD]) * len(bad) + batch.ops[at:],
+        [old[:at] + new + old[at:] for old, new in zip(batch.keys, keys, strict=True)],
+        batch.values,
+        batch.withheld + reasons,
+    )

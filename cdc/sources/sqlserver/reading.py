@@ -146,6 +146,17 @@ class Rows:
         self.ended = True
 
 
+def fetch_all(session: Any, statement: Any, sql: str, parameters: Parameters, most: int) -> list[Row]:
+    """At most that many small rows, whatever texts stand in them."""
+    with _any_text(session):
+        statement.setinputsizes(sizes(parameters))
+        statement.execute(sql, values(parameters))
+        rows: list[Row] = statement.fetchmany(most)
+        while len(rows) < most and statement.nextset():
+            pass
+    return rows
+
+
 # -- changes -----------------------------------------------------------------------------------------------------------------
 
 

@@ -7,17 +7,18 @@ from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
-from cdc.errors import AgentError, CompanyStopped, DatasetPaused, Transient
+from cdc.errors import AgentError, DatasetPaused, Transient
 from cdc.model import Dataset, Facts, Note, Position, Schema, TableState
 from cdc.sources.base import Page
 from cdc.sources.sqlserver import statements
 from cdc.sources.sqlserver.catalogue import Catalogue, portions
-from cdc.sources.sqlserver.connection import PING, Connection
+from cdc.sources.sqlserver.connection import Connection
 from cdc.sources.sqlserver.facts import Seen, Tracked, own, tracked, tracked_one, untracked, verdict
 from cdc.sources.sqlserver.failures import Kind, failure_of
 from cdc.sources.sqlserver.parameters import bigint
 from cdc.sources.sqlserver.plans import Plan, paused, place
 from cdc.sources.sqlserver.reading import Changes, PageRead
+from cdc.sources.sqlserver.singly import Failed, Singly, judged
 from cdc.sources.sqlserver.statements import static
 from transport.frames import Batch
 
@@ -178,6 +179,10 @@ class Snapshot:
                 batch = await self._work(plan, read.next)
                 if batch is not None:
                     yield batch
+        except Failed:
+            await self._leave()
+            async for batch in self._singly(plan, since):
+                yield batch
         finally:
             if not self._closed:  # else the session may be another reader's already
                 await self._leave()
@@ -186,13 +191,25 @@ class Snapshot:
         if again is None or again.begin_version != line.begin_version:
             raise paused("A2231", "its tracking began anew while it was read", dataset)
 
+    async def _singly(self, plan: Plan, since: int) -> AsyncIterator[Batch]:
+        try:
+            async for batch in Singly(self._connection, plan).changes(since):
+                yield batch
+        except Transient as error:
+            self._note(plan.dataset, error)
+            raise
+
     async def page(self, dataset: Dataset, schema: Schema, generation: int, after: bytes, rows: int) -> Page:
         """See the port."""
         plan, _ = await self._plan(dataset, schema)
         read = PageRead(plan, generation, after, rows)
-        page = await self._work(plan, read.read)
-        if read.pending:
-            await self._connection.drop()
+        try:
+            page = await self._work(plan, read.read)
+        except Failed:
+            return await Singly(self._connection, plan).page(generation, after, rows)
+        finally:
+            if read.pending:
+                await self._connection.drop()
         return page
 
     async def _plan(self, dataset: Dataset, schema: Schema) -> tuple[Plan, Tracked]:
@@ -223,29 +240,16 @@ class Snapshot:
         """One portion. Raises DatasetPaused for what only this dataset's table is to blame for."""
         try:
             return await self._connection.work(call, table=True)
-        except CompanyStopped:
-            raise
         except (DatasetPaused, Transient) as error:
-            raise await self._judged(plan.dataset, error) from error
+            said = await judged(self._connection, plan, error)
+            self._note(plan.dataset, said)
+            raise said from error
 
-    async def _judged(self, dataset: Dataset, error: AgentError) -> AgentError:
-        kind = _kind(error)
-        if isinstance(error, Transient) and kind not in (Kind.VALUE, Kind.REFUSED):
-            return error
-        failure = failure_of(error)
-        text = failure.text if failure is not None else error.message
-        own_error = (
-            error if isinstance(error, DatasetPaused) else paused("A2230", f"the server cannot read it: {text}", dataset)
-        )
-        if self._connection.doubtful:
-            return Transient(error.code, error.message, where=place(dataset))
-        rows = await self._connection.execute(PING)
-        if rows and rows[0][0]:
-            return own_error
-        self._lost = True
-        if isinstance(own_error, DatasetPaused):
-            self._memory.failed[dataset.name] = own_error
-        return Transient("A2257", f"an error ended the read transaction: {text}", where=place(dataset))
+    def _note(self, dataset: Dataset, error: AgentError) -> None:
+        """An error that ended the transaction is to blame on the dataset: it is left out until it is described anew."""
+        if error.code == "A2257" and isinstance(error, Transient):
+            self._lost = True
+            self._memory.failed[dataset.name] = paused("A2230", error.message, dataset)
 
 
 def _identity(plan: Plan) -> tuple[int, str, str, str]:
