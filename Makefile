@@ -5,7 +5,7 @@ export VENV
 SMALL := -m "not full"
 JOBS ?= 2
 
-.PHONY: demo test test-fast test-all lint fmt bench errors-doc clean lock
+.PHONY: demo test test-fast test-all mutants lint fmt bench errors-doc clean lock
 
 demo: $(VENV)/.installed-run ## the main job on the embedded default; ONCE=1 ends by itself and compares both sides
 	$(BIN)/cdc demo $(if $(ONCE),--once) $(ARGS)
@@ -18,6 +18,9 @@ test-fast: $(VENV)/.installed-test $(VENV)/.installed-debian ## unit and propert
 
 test-all: $(VENV)/.installed-test $(VENV)/.installed-debian $(VENV)/.installed-peers ## the full sizes
 	CDC_TEST_SIZE=full $(BIN)/python -m pytest -n $(JOBS) $(ARGS)
+
+mutants: $(VENV)/.installed-test $(VENV)/.installed-debian ## breaks one rule after another: the tests that guard it must notice
+	$(BIN)/python -m tests.support.mutants $(ARGS)
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .

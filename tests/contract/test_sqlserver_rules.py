@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Iterator
 
 import pytest
 
-from cdc.errors import DatasetPaused
+from cdc.errors import DatasetPaused, Transient
 from cdc.model import Dataset
 from tests.support.erp import Follower, following, ops
 from tests.support.sqlserver_erp import SqlServerErp, SqlServerSession, sqlserver_erp
@@ -132,3 +133,21 @@ async def test_a_commit_after_the_snapshot_is_in_the_next_window(
         await window
         await follower.catch_up()
         assert follower.rows("staff") == [(1, "later"), (2, "b")]
+
+
+async def test_the_mark_of_a_window_is_not_left_in_a_database_that_was_restored_meanwhile(
+    sqlserver_erp: SqlServerErp, session: SqlServerSession
+) -> None:
+    async with following(sqlserver_erp, STAFF) as follower:
+        backup = sqlserver_erp.backup()
+        session.execute("UPDATE staff SET name = 'x' WHERE id = 1")
+        await follower.catch_up()
+        assert follower.position is not None
+        sqlserver_erp.restore(backup)
+        with contextlib.suppress(Transient):  # the session is gone
+            await follower.source.pulse()
+        await follower.source.pulse()
+        with pytest.raises(Transient, match="A2213"):
+            await follower.source.witness(follower.position, 0)
+        marks = sqlserver_erp.admin.execute("SELECT COUNT(*) FROM erp_cdc.witness WHERE nonce = ?", [follower.position.nonce])
+        assert marks == [(0,)]
