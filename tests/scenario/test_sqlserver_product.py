@@ -97,6 +97,11 @@ def generation(made: SqlServerProduct, dataset: str) -> int:
     return int(copied(made, f"SELECT generation FROM _generation WHERE visible AND dataset = '{dataset}'")[0][0])
 
 
+def look(made: SqlServerProduct) -> None:
+    """What is looked at once a minute is looked at now."""
+    made.agent.call("sync", "acme")
+
+
 def agent(made: SqlServerProduct) -> str:
     return f"[agent_{made.database}]"
 
@@ -108,6 +113,7 @@ def agent(made: SqlServerProduct) -> str:
 def test_a_withdrawn_permission_pauses_its_table_while_the_others_flow(running: SqlServerProduct, permission: str) -> None:
     running.execute(f"DENY {permission} ON OBJECT::dbo.article TO {agent(running)}")
     running.execute("UPDATE dbo.article SET title = N'unseen' WHERE code = N'A0001'")
+    look(running)
     eventually("health says so", lambda: running.problems())
     running.execute("UPDATE dbo.person SET name = N'flows' WHERE id = 7", "UPDATE dbo.note SET body = N'flows'")
     eventually("people flow", lambda: copied(running, "SELECT name FROM people WHERE id = 7") == [("flows",)])
@@ -115,6 +121,7 @@ def test_a_withdrawn_permission_pauses_its_table_while_the_others_flow(running: 
     assert copied(running, "SELECT title FROM articles WHERE code = 'A0001 '") == [("article 1",)]
     assert count(running, "articles") == ROWS
     running.execute(f"REVOKE {permission} ON OBJECT::dbo.article FROM {agent(running)}")
+    look(running)
     eventually("it goes on", lambda: copied(running, "SELECT title FROM articles WHERE code = 'A0001 '") == [("unseen",)])
     running.equal()
 
@@ -125,6 +132,7 @@ def test_a_withdrawn_permission_pauses_its_table_while_the_others_flow(running: 
 def test_a_table_truncated_exactly_at_the_watermark_is_noticed(running: SqlServerProduct) -> None:
     """No version is spent: only the table's own beginning tells that nothing is left."""
     running.execute("TRUNCATE TABLE dbo.article")
+    look(running)
     eventually("the empty table waits for a person", lambda: "A2505" in running.problems())
     assert count(running, "articles") == ROWS
     running.cloud.call("load", "accept", "acme", "articles")
@@ -187,6 +195,7 @@ def test_a_column_added_with_a_default_comes_with_its_values_for_old_rows(runnin
     """The server tracks no change for it."""
     running.execute("ALTER TABLE dbo.person ADD grade nvarchar(10) NOT NULL CONSTRAINT df_grade DEFAULT N'junior'")
     try:
+        look(running)
         eventually("the column has come", lambda: grades(running) == [("junior", ROWS)])
         running.execute("UPDATE dbo.person SET grade = N'senior' WHERE id <= 2")
         running.equal()
