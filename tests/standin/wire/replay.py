@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from tests.standin.ports import Columns, Done, Event, Failed, Info, Refused, Rows
+from tests.standin.ports import Columns, Done, Event, Failed, Info, Output, Refused, Rows
 from tests.standin.wire.translating import Ending, Translator
 
 Key = tuple[str, bool]  # the name, and whether it is answered within a call
@@ -35,7 +35,8 @@ class Recording:
     @staticmethod
     def check(event: Event) -> None:
         """Raises Refused for what means nothing when it is sent again."""
-        if not isinstance(event, _PLAIN):
+        ended_well = isinstance(event, Output) and not event.name and event.value == 0  # as every replayed request does
+        if not isinstance(event, _PLAIN) and not ended_well:
             raise Refused(f"the replay of a request that reports {type(event).__name__}")
 
 
