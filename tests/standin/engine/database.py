@@ -251,7 +251,7 @@ class Engine:
     async def end_sessions(self, database: Database, besides: State | None = None) -> None:
         """WITH ROLLBACK IMMEDIATE: every other session of the database is ended."""
         for state in database.sessions():
-            if state is not besides:
+            if state is not besides and state.spid in self.sessions:  # it may have ended by itself
                 await self.kill(state.spid)
 
     # -- sessions ------------------------------------------------------------------------------------------------------------

@@ -62,11 +62,10 @@ def _on(statement: ast.AlterDatabase) -> bool:
 
 async def _alone(state: State, database: Database, statement: ast.AlterDatabase) -> None:
     """Other sessions of the database are ended (WITH ROLLBACK IMMEDIATE) or waited for."""
-    engine = state.database.engine
-    if statement.with_rollback:
-        await engine.end_sessions(database, state)
     waited = 0.0
     while [s for s in database.sessions() if s is not state]:
+        if statement.with_rollback:
+            await state.database.engine.end_sessions(database, state)  # also those that have come meanwhile
         if 0 <= state.lock_timeout <= waited * 1000:
             raise timed_out()
         await asyncio.sleep(0.01)
