@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from cdc import host, logs
 from cdc.board import StatusBoard
@@ -15,6 +16,7 @@ from cdc.health import HealthServer
 from cdc.logs import logger
 from cdc.reload import Reloader
 from cdc.restart import ExitStatus
+from cdc.source_settings import SourceSettings
 from cdc.source_settings import SqliteSource as SqliteSettings
 from cdc.sources.base import Installable
 from cdc.sources.sqlite.source import SqliteSource
@@ -22,14 +24,26 @@ from cdc.supervisor import PROGRAM, Service, Supervisor
 from transport.runtime import Runtime
 
 
-def open_source(company: Company, runtime: Runtime) -> Installable:
-    """The adapter for the company's kind of database."""
-    if isinstance(company.source, SqliteSettings):
-        return SqliteSource(company.source.path, runtime, busy_timeout=company.source.busy_timeout)
-    from cdc.sources.sqlserver.source import SqlServerSource  # nothing else of the product needs what it imports
+class Sources:
+    """Opens the ERP databases; what is known of a login outlives the source of a service that failed and begins again."""
 
-    pause = HEARTBEAT_POLLS * company.poll
-    return SqlServerSource(company.source, runtime, retention=company.retention, pause=pause)
+    def __init__(self) -> None:
+        self._logins: dict[SourceSettings, Any] = {}
+
+    def __call__(self, company: Company, runtime: Runtime) -> Installable:
+        """The adapter for the company's kind of database."""
+        if isinstance(company.source, SqliteSettings):
+            return SqliteSource(company.source.path, runtime, busy_timeout=company.source.busy_timeout)
+        from cdc.sources.sqlserver.logins import Logins
+        from cdc.sources.sqlserver.source import SqlServerSource  # nothing else of the product needs what it imports
+
+        pause, logins = HEARTBEAT_POLLS * company.poll, self._logins.setdefault(company.source, Logins())
+        return SqlServerSource(company.source, runtime, retention=company.retention, pause=pause, logins=logins)
+
+
+def open_source(company: Company, runtime: Runtime) -> Installable:
+    """A single source: for a command, which ends after it."""
+    return Sources()(company, runtime)
 
 
 class Daemon:
@@ -43,13 +57,13 @@ class Daemon:
         runtime: Runtime,
         version: str,
         *,
-        open_source: OpenSource = open_source,
+        open_source: OpenSource | None = None,
         dial: Dial = dial,
     ) -> None:
         config = loaded.required()
         self._runtime = runtime
         self._software = f"cdc/{version}"
-        self._open_source = open_source
+        self._open_source = open_source or Sources()
         self._dial = dial
         self._log = logger(__name__)
         self._parts: dict[str, CompanyParts] = {}

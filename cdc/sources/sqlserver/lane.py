@@ -6,16 +6,12 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 
-from cdc.errors import AgentError, CompanyStopped, Transient
+from cdc.errors import CompanyStopped, Transient
 from cdc.source_settings import SqlServerSource
 from cdc.sources.sqlserver.connection import CANCEL_AGAIN, GIVE_UP, Connection, where
-from cdc.sources.sqlserver.failures import Kind, failure_of
+from cdc.sources.sqlserver.logins import Logins
 from transport.runtime import Runtime
 from transport.tasks import to_the_end
-
-PATIENCE = (
-    300.0  # seconds in which a refused login, or a database that cannot be opened, may be a failover or a start of the server
-)
 
 
 async def _nothing(connection: Connection) -> None:
@@ -27,6 +23,7 @@ class Lane:
 
     `prepare(connection)` makes a new session ready: its settings, what is known of the database. `sessions` counts them:
     another number means that everything remembered of the last one (temporary tables, what was read before) is void.
+    `logins`: what is known of the login, shared with other lanes.
     """
 
     def __init__(
@@ -35,6 +32,7 @@ class Lane:
         runtime: Runtime,
         name: str,
         prepare: Callable[[Connection], Awaitable[None]] = _nothing,
+        logins: Logins | None = None,
     ) -> None:
         self._settings = settings
         self._runtime = runtime
@@ -42,7 +40,7 @@ class Lane:
         self._prepare = prepare
         self._turn = asyncio.Lock()
         self._connection: Connection | None = None
-        self._failing_since: float | None = None
+        self._logins = logins or Logins()
         self._closing = False
         self.sessions = 0
 
@@ -75,32 +73,18 @@ class Lane:
         try:
             made = await Connection.open(self._settings, self._runtime, self._name)
         except CompanyStopped as error:
-            raise self._judged(error) from error.__cause__
+            raise self._logins.refused(error, self._runtime.clock.monotonic()) from error.__cause__
         except Transient:
-            self._failing_since = None
+            self._logins.passing()
             raise
         try:
             await self._prepare(made)
         except BaseException:
             await made.close()
             raise
-        self._failing_since = None
+        self._logins.succeeded()
         self.sessions += 1
         return made
-
-    def _judged(self, error: CompanyStopped) -> AgentError:
-        """A login that worked once may be refused during a failover, a database be closed while the server starts.
-
-        A login that never worked is not tried again: each attempt brings the account nearer to being locked.
-        """
-        failure = failure_of(error)
-        passing = failure is not None and (failure.kind is Kind.DATABASE or (failure.kind is Kind.LOGIN and self.sessions > 0))
-        now = self._runtime.clock.monotonic()
-        if self._failing_since is None:
-            self._failing_since = now
-        if passing and now - self._failing_since < PATIENCE:
-            return Transient(error.code, error.message, where=error.where)
-        return error
 
     async def _settle(self, connection: Connection) -> None:
         if not await connection.reset() and connection is self._connection:

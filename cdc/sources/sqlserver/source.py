@@ -20,6 +20,7 @@ from cdc.sources.sqlserver.catalogue import Catalogue
 from cdc.sources.sqlserver.connection import Connection, where
 from cdc.sources.sqlserver.facts import NOT_INSTALLED, Seen
 from cdc.sources.sqlserver.lane import Lane
+from cdc.sources.sqlserver.logins import Logins
 from cdc.sources.sqlserver.plans import Database, Plan
 from cdc.sources.sqlserver.snapshot import About, Memory, Snapshot, SqlServerReader
 from cdc.sources.sqlserver.statements import static
@@ -31,6 +32,7 @@ class SqlServerSource:
     """One ERP database. `structure_every`: seconds between two looks at what costs the server a scan of its catalogue.
 
     For `inspect` alone: `retention`, seconds that changes should be kept; `pause`, the longest time between two looks.
+    `logins`: what is known of the login from other sources of the company.
     """
 
     def __init__(
@@ -41,8 +43,10 @@ class SqlServerSource:
         structure_every: float = 15.0,
         retention: float = doctor.RETENTION,
         pause: float = 0.0,
+        logins: Logins | None = None,
     ) -> None:
         self._settings = settings
+        self._logins = logins or Logins()
         self._runtime = runtime
         self._every = structure_every
         self._needs = (retention, pause)
@@ -71,7 +75,7 @@ class SqlServerSource:
         self._lanes = lanes
 
     def _lane(self, name: str) -> Lane:
-        return Lane(self._settings, self._runtime, f"sqlserver-{self._settings.database}-{name}", self._prepare)
+        return Lane(self._settings, self._runtime, f"sqlserver-{self._settings.database}-{name}", self._prepare, self._logins)
 
     async def _prepare(self, connection: Connection) -> None:
         """Settles a new session, and looks whether changes can be asked for here at all."""

@@ -17,7 +17,8 @@ from cdc.source_settings import Secret, SqlServerSource
 from cdc.sources.sqlserver import connection as connection_module
 from cdc.sources.sqlserver import lane as lane_module
 from cdc.sources.sqlserver.connection import PING, ROLL_BACK, Connection
-from cdc.sources.sqlserver.lane import PATIENCE, Lane
+from cdc.sources.sqlserver.lane import Lane
+from cdc.sources.sqlserver.logins import PATIENCE, Logins
 from tests.support.fake_odbc import LOST, Blocked, FakeDriver, odbc_error
 from tests.support.virtual import VirtualClock
 from transport.machine import ThreadExecutor
@@ -130,6 +131,19 @@ async def test_a_new_session_is_prepared_before_it_is_used(odbc: FakeDriver, clo
     await made.close()
 
 
+async def test_a_login_that_worked_in_one_lane_is_known_to_the_next(odbc: FakeDriver, clock: VirtualClock) -> None:
+    """A service that failed begins again with new lanes, in the middle of a failover."""
+    runtime, logins = Runtime(clock=clock, random=Random(1), executor=ThreadExecutor), Logins()
+    first, second = (Lane(SETTINGS, runtime, f"erp-{n}", logins=logins) for n in range(2))
+    await one(first, "SELECT 1")
+    await first.close()
+    odbc.logins.append(odbc_error("28000", 18456))
+    with pytest.raises(Transient, match="A2246"):
+        await second.open()
+    await one(second, "SELECT 1")
+    await second.close()
+
+
 async def test_a_login_that_never_worked_is_not_tried_again(odbc: FakeDriver, lane: Lane) -> None:
     odbc.logins.append(odbc_error("28000", 18456))
     with pytest.raises(CompanyStopped, match="A2246"):
@@ -162,6 +176,20 @@ async def test_a_database_that_cannot_be_opened_may_be_starting(odbc: FakeDriver
     await lane.open()
     odbc.logins.append(odbc_error("42000", 4060))
     await one(lane, "SELECT 1")  # the session that is there is not concerned
+
+
+async def test_a_database_that_was_open_once_is_waited_for(odbc: FakeDriver, lane: Lane, clock: VirtualClock) -> None:
+    """Maintenance takes as long as it takes."""
+    await lane.open()
+    odbc.answers["x"] = odbc_error(*LOST, server=False, text="Communication link failure")
+    with pytest.raises(Transient, match="A2248"):
+        await one(lane, "x")
+    for _ in range(3):
+        odbc.logins.append(odbc_error("42000", 4060))
+        with pytest.raises(Transient, match="A2247"):
+            await lane.open()
+        clock.seconds += PATIENCE + 1
+    await one(lane, "SELECT 1")
 
 
 async def test_closing_ends_the_running_statement_and_who_waits_is_told(odbc: FakeDriver, lane: Lane) -> None:
