@@ -97,7 +97,7 @@ def run(driver: str) -> dict[str, Any]:
     try:
         cursor.execute("INSERT INTO dbo.smoke (id) VALUES (1)")
     except Exception as error:  # noqa: BLE001 (each driver has its own)
-        result["error"] = re.findall(r"2627", str(error))[:1]
+        result["error"] = re.findall("2627|PRIMARY KEY", str(error))
     connection.rollback()
     connection.close()
     return result

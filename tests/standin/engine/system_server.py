@@ -171,6 +171,16 @@ def _sessions(state: State) -> Iterator[Row]:
             }
 
 
+def _system_views(_: State) -> Iterator[Row]:
+    """What there is here; the real server has some hundreds more."""
+    from tests.standin.engine import system_information, system_objects
+
+    names = [*system_objects.VIEWS, *VIEWS, *system_information.VIEWS]
+    for place, (schema, _, name) in enumerate(name.partition(".") for name in names):
+        number = 4 if schema == "sys" else 3
+        yield {"name": name if number == 4 else name.upper(), "object_id": -100 - place, "schema_id": number}
+
+
 _ISOLATION = {"READ UNCOMMITTED": 1, "READ COMMITTED": 2, "REPEATABLE READ": 3, "SERIALIZABLE": 4, "SNAPSHOT": 5}
 
 
@@ -224,6 +234,9 @@ VIEWS: dict[str, View] = {
         "original_login_name:nvarchar(128) status:nvarchar(30) transaction_isolation_level:smallint lock_timeout:int "
         "deadlock_priority:int is_user_process:bit=1 open_transaction_count:int database_id:smallint",
         _sessions,
+    ),
+    "sys.system_views": of_rows(
+        "name:sysname object_id:int schema_id:int type:char(2)=V type_desc:nvarchar(60)=VIEW is_ms_shipped:bit=1", _system_views
     ),
 }
 
