@@ -95,10 +95,7 @@ def _has_too_large(sizes: Sequence[int | None]) -> bool:
 
 
 def _texts(column: Column, cells: Sequence[str | None], held: _Held) -> list[Cell]:
-    try:
-        joined = "".join(cast("Sequence[str]", cells))
-    except TypeError:
-        joined = "".join([cell for cell in cells if cell is not None])
+    joined = _joined(cells)
     if "\0" not in joined and (joined.isascii() or _is_unicode(joined)):
         return list(cells)
     return _each(column, cells, _text, held)
@@ -120,10 +117,16 @@ def _is_unicode(text: str) -> bool:
 
 def _decimals(column: Column, cells: Sequence[str | None]) -> list[Cell]:
     """The server writes them in canonical form, except for a zero with a sign that some calculations leave."""
-    for cell in set(cells):
-        if cell is not None and cell[:2] == "-0" and not cell.strip("-0."):
-            return [None if c is None else canonical_decimal(c, column.precision, column.scale) for c in cells]
-    return list(cells)
+    if "-0" not in _joined(cells):
+        return list(cells)
+    return [None if cell is None else canonical_decimal(cell, column.precision, column.scale) for cell in cells]
+
+
+def _joined(cells: Sequence[str | None]) -> str:
+    try:
+        return "\n".join(cast("Sequence[str]", cells))
+    except TypeError:
+        return "\n".join([cell for cell in cells if cell is not None])
 
 
 def _read(column: Column, cells: Sequence[str | None], held: _Held) -> list[Cell]:

@@ -66,6 +66,7 @@ class Snapshot:
         self._where = where
         self._look = look
         self._tracked: dict[int, Tracked] | None = None
+        self._singles: dict[int, Tracked] = {}  # while not all of them were asked for
         self._lost = False  # an error of the server ended the transaction
         self._closed = False
         self._reading: Changes | None = None
@@ -176,8 +177,7 @@ class Snapshot:
         self._reading = read = Changes(plan, since)
         try:
             while not read.ended:
-                batch = await self._work(plan, read.next)
-                if batch is not None:
+                for batch in await self._work(plan, read.next):
                     yield batch
         except Failed:
             await self._leave()
@@ -224,10 +224,17 @@ class Snapshot:
             if isinstance(made, DatasetPaused):
                 raise made
             plan = made
-        line = (self._tracked or {}).get(plan.table.object_id) or await tracked_one(self._connection, plan.table.object_id)
+        line = await self._one(plan.table.object_id)
         if line is None or line.identity != _identity(plan) or plan.schema != schema:
             raise Transient("A2211", "the table is not as it was described", where=place(dataset))
         return plan, line
+
+    async def _one(self, object_id: int) -> Tracked | None:
+        """As the table was when it was first asked for in this transaction."""
+        lines = self._tracked if self._tracked is not None else self._singles
+        if object_id not in lines and (line := await tracked_one(self._connection, object_id)) is not None:
+            lines[object_id] = line
+        return lines.get(object_id)
 
     def _check_valid(self, dataset: Dataset, line: Tracked | None, since: int) -> None:
         valid = line.state("").min_valid if line is not None else None

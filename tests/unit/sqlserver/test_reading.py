@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from cdc.sources.base import ROWS_PER_READ
-from cdc.sources.sqlserver.reading import LARGE_MEMORY, PAGE_MEMORY, Changes, PageRead, pack_key, unpack_key
+from cdc.sources.sqlserver.reading import LARGE_MEMORY, PAGE_MEMORY, PORTION, Changes, PageRead, pack_key, unpack_key
 from cdc.sources.sqlserver.types import Found
 from tests.support.sqlserver_columns import ID, LATIN, plan, table
 from transport.frames import MIB, Op
@@ -71,16 +71,19 @@ def driver(rows: Sequence[Sequence[Any]]) -> tuple[Session, Statement]:
 
 
 def all_changes(read: Changes, session: Session, statement: Statement) -> list[Any]:
-    batches = []
+    batches: list[Any] = []
     while not read.ended:
-        batches.append(read.next(session, statement))
-    return [batch for batch in batches if batch is not None]
+        made = read.next(session, statement)
+        assert sum(len(batch.ops) for batch in made) <= ROWS_PER_READ
+        batches += made
+    return batches
 
 
 def test_changes_come_in_portions() -> None:
     session, statement = driver([(i, 1, "x") for i in range(4_500)])
     batches = all_changes(Changes(plan(table(ID, NOTE)), 7), session, statement)
-    assert [len(batch.ops) for batch in batches] == [ROWS_PER_READ, ROWS_PER_READ, 500]
+    assert [len(batch.ops) for batch in batches] == [PORTION] * (4_500 // PORTION) + [500]
+    assert PORTION <= ROWS_PER_READ
     assert statement.executed[0][1] == [7]
 
 
