@@ -36,6 +36,7 @@ def made(tmp_path: Path, sql_server: Server, database: str) -> Iterator[SqlServe
     with sql_server.connected(database) as connection:
         assert len(adventureworks.create(connection, SEED, most=ROWS).rows) == 29
     with sqlserver_product(tmp_path, sql_server, database, adventureworks.datasets()) as made:
+        made.as_an_agent()
         yield made
 
 
@@ -154,8 +155,8 @@ class Faults:
             self._control.set("secondary", False, database=self._made.database)
 
     def failover(self) -> None:
-        """Nobody can log in until the other server has taken over."""
-        name = self._rule(match=".", login=True, error={"number": 4060}, times=3)
+        """All sessions end; the agent cannot log in until the other server has taken over."""
+        name = self._rule(match="agent_", login=True, error={"number": self._rng.choice((4060, 18456))}, times=3)
         self._control.kill(database=self._made.database)
         self._happened(name)
 

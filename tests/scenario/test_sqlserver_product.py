@@ -14,13 +14,12 @@ import pytest
 from cdc.model import Dataset
 from tests.support.product import eventually
 from tests.support.sqlserver import Server
-from tests.support.sqlserver_product import SqlServerProduct, source_table
+from tests.support.sqlserver_product import SqlServerProduct
 
 PEOPLE = Dataset(name="people", table="dbo.person", channel="hr")
 ARTICLES = Dataset(name="articles", table="dbo.article", channel="shop")
 NOTES = Dataset(name="notes", table="dbo.note", channel="shop")
 ROWS = 60
-PASSWORD = "Agent-Password-1!"
 TABLES = (
     "CREATE TABLE dbo.person (id int NOT NULL PRIMARY KEY, name nvarchar(60) NOT NULL, hours decimal(9,2) NULL)",
     "CREATE TABLE dbo.article (code nchar(6) NOT NULL PRIMARY KEY, title nvarchar(60) NULL, price money NULL)",
@@ -51,21 +50,10 @@ def shared(tmp_path_factory: pytest.TempPathFactory, sql_server_process: Server)
     server = sql_server_process
     folder, database = tmp_path_factory.mktemp("life"), server.create()
     made = SqlServerProduct(folder, server, database, [PEOPLE, ARTICLES, NOTES])
-    login = f"agent_{database}"
     try:
         made.execute(*TABLES, *map(rows_of, ("person", "article", "note")))
         made.set_up()
-        made.execute(
-            f"CREATE LOGIN [{login}] WITH PASSWORD = '{PASSWORD}'",
-            f"CREATE USER [{login}] FOR LOGIN [{login}]",
-            f"GRANT SELECT ON SCHEMA::dbo TO [{login}]",
-            f"GRANT VIEW CHANGE TRACKING ON SCHEMA::dbo TO [{login}]",
-            f"GRANT SELECT, INSERT, UPDATE, DELETE ON SCHEMA::erp_cdc TO [{login}]",
-        )
-        (folder / "password").write_text(PASSWORD, encoding="utf-8")
-        (folder / "password").chmod(0o600)
-        made.source = source_table(server, database, user=f'"{login}"', password='{ file = "password" }')
-        made.write_agent_config()
+        made.as_an_agent()
         made.start_agent()
         yield made
     finally:

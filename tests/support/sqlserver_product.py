@@ -14,6 +14,7 @@ from tests.support.comparing import Comparison, declarations
 from tests.support.product import Product
 from tests.support.sqlserver import PASSWORD, Server, driver_file
 
+AGENTS_PASSWORD = "Agent-Password-1!"
 SCRIPT = Path(__file__).resolve().with_name("sqlserver_compare.py")
 
 
@@ -42,6 +43,23 @@ class SqlServerProduct(Product):
         self.server = server
         self.database = database
         super().__init__(folder, folder, datasets, source=source or source_table(server, database), **settings)
+
+    def as_an_agent(self) -> str:
+        """After `set_up`: the agent logs in as somebody with no more rights than it needs. Returns its login's name."""
+        login = f"agent_{self.database}"
+        schemas = dict.fromkeys(d.table.partition(".")[0] for d in self.datasets)
+        self.execute(
+            f"CREATE LOGIN [{login}] WITH PASSWORD = '{AGENTS_PASSWORD}'",
+            f"CREATE USER [{login}] FOR LOGIN [{login}]",
+            *(f"GRANT SELECT, VIEW CHANGE TRACKING ON SCHEMA::[{schema}] TO [{login}]" for schema in schemas),
+            f"GRANT SELECT, INSERT, UPDATE, DELETE ON SCHEMA::[erp_cdc] TO [{login}]",
+        )
+        file = self.folder / "password"
+        file.write_text(AGENTS_PASSWORD, encoding="utf-8")
+        file.chmod(0o600)
+        self.source = source_table(self.server, self.database, user=f'"{login}"', password='{ file = "password" }')
+        self.write_agent_config()
+        return login
 
     def execute(self, *statements: str) -> None:
         """As the ERP's owner, each in a transaction of its own."""

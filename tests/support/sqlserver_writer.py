@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -24,7 +25,8 @@ FIRST_FRESH_KEY = 1_000_000
 NUMBER = re.compile(r"\((\d+)\) \(SQL")
 AGAIN = {1205, 1222}  # the transaction is over or cannot go on: rolled back and tried again
 REFUSED = {220, 245, 515, 547, 2601, 2627, 2628, 8115, 8152}  # the statement alone is undone
-LOST = {596, 233, 10053, 10054, 10060, 0}
+LOST = {596, 233, 10053, 10054, 10060, 976, 983, 3906, 4060, 18456, 0}
+AWAY = 0.05  # seconds before a server that was lost is tried again
 READ = {  # how a key column is read, so that it can stand in a WHERE exactly
     "date": "CONVERT(varchar(10), {0}, 23)",
     "datetime": "CONVERT(varchar(30), {0}, 126)",
@@ -104,6 +106,7 @@ class SqlServerWriter:
                 self.close()
         else:
             self.close()
+            time.sleep(AWAY)
 
     def _operations(self) -> Iterator[str]:
         table = self._table()
@@ -389,7 +392,7 @@ class Writers:
     def wait(self) -> None:
         for thread in self._threads:
             thread.join()
-        assert self.errors == []
+        self._fail()
 
     @contextmanager
     def working(self) -> Iterator[None]:
@@ -401,4 +404,9 @@ class Writers:
             self._stop.set()
             for thread in self._threads:
                 thread.join()
-        assert self.errors == []
+        self._fail()
+
+    def _fail(self) -> None:
+        """With the first error of a thread, if there was one."""
+        if self.errors:
+            raise self.errors[0]
