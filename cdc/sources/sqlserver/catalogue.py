@@ -50,11 +50,6 @@ class Catalogue:
         kept = self._plans.get(dataset.name)
         return kept[2] if kept is not None and kept[0] == dataset and isinstance(kept[2], Plan) else None
 
-    def forget(self) -> None:
-        """Everything is asked anew."""
-        self._tables.clear()
-        self._plans.clear()
-
     async def describe(self, connection: Connection, datasets: Sequence[Dataset]) -> list[Plan | DatasetPaused]:
         """The plan of each dataset, or why there is none."""
         named = await self._names(connection, datasets)
