@@ -1,0 +1,133 @@
+"""The agent's process ends between any two durable steps of a window on SQL Server; afterwards nothing is missing."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from cdc.capture import Capture, CaptureSettings, Declared, Did
+from cdc.journal import Journal
+from cdc.model import Dataset
+from cdc.sources.sqlserver.source import SqlServerSource
+from tests.support.capture_world import MIB, Killed, Steps
+from tests.support.copy_model import CopyModel
+from tests.support.sqlserver_erp import SqlServerErp, SqlServerSession, sqlserver_erp
+from tests.support.virtual import InlineExecutor
+from transport.machine import SystemClock, ThreadExecutor
+from transport.runtime import Runtime
+
+__all__ = ["sqlserver_erp"]  # a fixture
+
+STAFF = Dataset(name="staff", table="dbo.staff", channel="hr")
+ROWS = 12
+WORK = (
+    "UPDATE staff SET name = 'x' WHERE id < 5",
+    "DELETE FROM staff WHERE id = 3",
+    "UPDATE staff SET id = id + 100 WHERE id = 7",
+    "INSERT INTO staff(id, name) VALUES (3, 'back')",
+)
+
+
+class Life:
+    """A channel whose process may end at a step, and begins anew."""
+
+    def __init__(self, folder: Path, erp: SqlServerErp, steps: Steps) -> None:
+        self._folder = folder
+        self._erp = erp
+        self.steps = steps
+        self.copy = CopyModel()
+        self.ended = 0
+
+    @contextlib.asynccontextmanager
+    async def process(self) -> AsyncIterator[tuple[Capture, Journal]]:
+        runtime = Runtime(clock=SystemClock(), random=Random(1), executor=ThreadExecutor, durable=self.steps)
+        self._folder.mkdir(exist_ok=True)
+        journal = Journal(self._folder / "journal.db", limit=64 * MIB, reserve=0, new_id=runtime.new_id, durable=self.steps)
+        source = SqlServerSource(self._erp.server.settings(self._erp.database), runtime, structure_every=0.0)
+        try:
+            journal.open()
+            await source.open()
+            if journal.channel("hr") is None:
+                journal.restart("hr", b"")
+            settings = CaptureSettings(page_rows=5)
+            yield (
+                Capture("hr", lambda: Declared((STAFF,)), source, journal, InlineExecutor(), runtime, settings, _nobody),
+                journal,
+            )
+        finally:
+            self.steps.revive()
+            await source.close()
+            journal.close()
+
+    async def until_idle(self) -> None:
+        """As often as its process ends, another one goes on."""
+        while True:
+            try:
+                async with self.process() as (capture, journal):
+                    self._resume(journal)
+                    did = None
+                    while did not in (Did.IDLE, Did.CHECKED):
+                        did = await capture.cycle()
+                        self.copy.drain(journal, "hr", 1_000)
+                    return
+            except Killed:
+                self.ended += 1
+
+    def _resume(self, journal: Journal) -> None:
+        self.copy.reconnect()
+        state = journal.channel("hr")
+        if state is not None and self.copy.applied(state.journal_id) > state.applied:
+            journal.applied("hr", self.copy.applied(state.journal_id))
+
+
+def _nobody(_: object) -> None:
+    """Nobody looks at the status."""
+
+
+async def course(life: Life, session: SqlServerSession) -> None:
+    await life.until_idle()
+    for statement in WORK:
+        await asyncio.to_thread(session.execute, statement)
+        await life.until_idle()
+
+
+def equal(life: Life, session: SqlServerSession) -> bool:
+    return life.copy.visible["staff"] == {(key,): (name,) for key, name in session.execute("SELECT id, name FROM staff")}
+
+
+async def lived(folder: Path, erp: SqlServerErp, steps: Steps) -> int:
+    """One whole life on a table as it was at first; how often its process ended."""
+    session = erp.connect()
+    session.execute("DELETE FROM staff")
+    for key in range(ROWS):
+        session.execute("INSERT INTO staff(id, name) VALUES (?, ?)", [key, f"n{key}"])
+    life = Life(folder, erp, steps)
+    await course(life, session)
+    assert equal(life, session), steps.names
+    session.close()
+    return life.ended
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+async def test_a_process_that_ends_at_any_durable_step_loses_nothing(
+    tmp_path: Path, sqlserver_erp: SqlServerErp, *, after: bool
+) -> None:
+    sqlserver_erp.create("staff", {"id": "INT NOT NULL", "name": "NVARCHAR(50)"}, key=["id"])
+    owner = sqlserver_erp.source()
+    await owner.open()
+    await sqlserver_erp.install(owner, [STAFF])
+    await owner.close()
+    calm = Steps()
+    assert await lived(tmp_path / "calm", sqlserver_erp, calm) == 0
+    assert calm.names.count("sqlserver.witness") > len(WORK)
+    kills = {name: number for number, name in enumerate(calm.names)}  # the last of each name
+    kills |= {f"first {name}": calm.names.index(name) for name in kills}
+    for number in sorted(set(kills.values())):
+        steps = Steps()
+        steps.kill_at, steps.after = number, after
+        assert await lived(tmp_path / f"kill-{number}", sqlserver_erp, steps) == 1
