@@ -155,10 +155,11 @@ def test_a_table_truncated_during_an_outage_in_which_the_journal_was_lost_is_rea
 
 
 def test_changes_that_the_server_forgot_during_an_outage_are_read_anew(running: SqlServerProduct) -> None:
+    control = running.server.control
     running.agent.stop()
     before = generation(running, "people")
     running.execute("DELETE FROM dbo.person WHERE id = 20", "UPDATE dbo.person SET name = N'forgotten' WHERE id = 21")
-    running.server.control.cleanup(running.database)
+    control.cleanup(running.database)
     running.start_agent()
     running.equal()
     assert generation(running, "people") > before
@@ -166,14 +167,18 @@ def test_changes_that_the_server_forgot_during_an_outage_are_read_anew(running: 
 
 def test_an_outage_longer_than_the_retention_is_noticed_when_the_clock_says_so(running: SqlServerProduct) -> None:
     """The server cleans up by its own clock."""
+    control = running.server.control
     running.agent.stop()
     before = generation(running, "people")
     running.execute("DELETE FROM dbo.person WHERE id = 30")
-    running.server.control.clock(8 * 86_400)
-    running.execute("UPDATE dbo.person SET name = N'later' WHERE id = 31")
-    running.start_agent()
-    running.equal()
-    assert generation(running, "people") > before
+    control.clock(8 * 86_400)
+    try:
+        running.execute("UPDATE dbo.person SET name = N'later' WHERE id = 31")
+        running.start_agent()
+        running.equal()
+        assert generation(running, "people") > before
+    finally:
+        control.clock(-8 * 86_400)  # other tests share the server
 
 
 # -- structures --------------------------------------------------------------------------------------------------------------
@@ -247,19 +252,19 @@ def test_a_row_updated_faster_than_the_poll_keeps_arriving(running: SqlServerPro
 
 def test_a_database_restored_to_an_earlier_state_waits_for_a_person(running: SqlServerProduct, tmp_path: Path) -> None:
     """Nothing is captured until somebody has said which history is the real one."""
-    place, name = tmp_path / "erp.bak", running.database
+    control, place, name = running.server.control, tmp_path / "erp.bak", running.database
     with running.server.connected() as admin:
         admin.execute(f"BACKUP DATABASE [{name}] TO DISK = '{place}'")
     running.execute(
         "UPDATE dbo.person SET name = N'lost in the restore' WHERE id = 2", "DELETE FROM dbo.note WHERE body = N'note 1'"
     )
     running.equal()
-    running.server.control.add("agent_", name="kept out", login=True, error={"number": 18456}, times=0)
+    control.add("agent_", name="kept out", login=True, error={"number": 18456}, times=0)
     with running.server.connected() as admin:
         admin.execute(f"ALTER DATABASE [{name}] SET SINGLE_USER WITH ROLLBACK IMMEDIATE")
         admin.execute(f"RESTORE DATABASE [{name}] FROM DISK = '{place}' WITH REPLACE")
         admin.execute(f"ALTER DATABASE [{name}] SET MULTI_USER")
-    running.server.control.remove("kept out")
+    control.remove("kept out")
     for number in range(5):
         running.execute(f"UPDATE dbo.person SET name = N'after the restore {number}' WHERE id = 3")
     eventually("health says so", lambda: "A2401" in running.problems())

@@ -42,11 +42,12 @@ class SqlServerProduct(Product):
     ) -> None:
         self.server = server
         self.database = database
+        self._login = ""
         super().__init__(folder, folder, datasets, source=source or source_table(server, database), **settings)
 
     def as_an_agent(self) -> str:
         """After `set_up`: the agent logs in as somebody with no more rights than it needs. Returns its login's name."""
-        login = f"agent_{self.database}"
+        login = self._login = f"agent_{self.database}"
         schemas = dict.fromkeys(d.table.partition(".")[0] for d in self.datasets)
         self.execute(
             f"CREATE LOGIN [{login}] WITH PASSWORD = '{AGENTS_PASSWORD}'",
@@ -60,6 +61,15 @@ class SqlServerProduct(Product):
         self.source = source_table(self.server, self.database, user=f'"{login}"', password='{ file = "password" }')
         self.write_agent_config()
         return login
+
+    def close(self) -> None:
+        """Both programs end; the agent's login goes."""
+        super().close()
+        if self._login:
+            with self.server.connected() as connection:
+                for change in ("SINGLE_USER WITH ROLLBACK IMMEDIATE", "MULTI_USER"):  # ends sessions that are left
+                    connection.execute(f"ALTER DATABASE [{self.database}] SET {change}")
+                connection.execute(f"DROP LOGIN [{self._login}]")
 
     def execute(self, *statements: str) -> None:
         """As the ERP's owner, each in a transaction of its own."""
