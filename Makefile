@@ -11,13 +11,13 @@ demo: $(VENV)/.installed-run ## the main job on the embedded default; ONCE=1 end
 	$(BIN)/cdc demo $(if $(ONCE),--once) $(ARGS)
 
 test: $(VENV)/.installed-test $(VENV)/.installed-debian $(VENV)/.installed-peers ## every test at its small size
-	$(BIN)/python -m pytest -n $(JOBS) $(SMALL) $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(SMALL) $(ARGS)
 
 test-fast: $(VENV)/.installed-test $(VENV)/.installed-debian ## unit and property tests: under a minute
-	$(BIN)/python -m pytest -n $(JOBS) $(SMALL) tests/unit tests/property tests/contract $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(SMALL) tests/unit tests/property tests/contract $(ARGS)
 
 test-all: $(VENV)/.installed-test $(VENV)/.installed-debian $(VENV)/.installed-peers ## the full sizes
-	CDC_TEST_SIZE=full $(BIN)/python -m pytest -n $(JOBS) $(ARGS)
+	CDC_TEST_SIZE=full $(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
 
 mutants: $(VENV)/.installed-test $(VENV)/.installed-debian ## breaks one rule after another: the tests that guard it must notice
 	$(BIN)/python -m tests.support.mutants $(ARGS)
