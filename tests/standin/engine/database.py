@@ -98,6 +98,7 @@ class Database:
         self.newest = 0  # the version committed last
         self._keeper: asyncpg.Connection[asyncpg.Record] | None = None
         self._keeping = asyncio.Lock()
+        self.publishing = asyncio.Lock()  # held from before COMMIT until the catalogue it commits is published
 
     def publish(self, catalogue: Catalogue) -> None:
         """A transaction that changed the catalogue has committed."""

@@ -29,6 +29,8 @@ def now(state: State) -> str:
 async def declaring(state: State) -> None:
     """To be awaited before each declaration: one transaction at a time declares in a database, on the newest catalogue."""
     await state.connection.execute("SELECT pg_advisory_xact_lock(3, 0)")
+    async with state.database.publishing:  # PostgreSQL gives its lock away before the one who held it hears of the commit
+        pass
     if state.catalogue.generation <= state.database.catalogue.generation:
         state.catalogue = state.database.catalogue
 

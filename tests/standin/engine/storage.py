@@ -39,17 +39,19 @@ async def commit(state: State) -> None:
 
     Raises asyncpg.PostgresError when PostgreSQL refuses; the transaction is rolled back then.
     """
-    try:
-        version = await tracking.before_commit(state)
-        await state.connection.execute("COMMIT")
-    except BaseException:
-        await rollback(state)
-        raise
-    if version is not None:
-        state.database.committed(version)
-    if state.catalogue.generation > state.database.catalogue.generation:
-        state.database.publish(state.catalogue)
-    _ended(state)
+    declares = state.catalogue.generation > state.database.catalogue.generation
+    async with state.database.publishing if declares else contextlib.nullcontext():
+        try:
+            version = await tracking.before_commit(state)
+            await state.connection.execute("COMMIT")
+        except BaseException:
+            await rollback(state)
+            raise
+        if version is not None:
+            state.database.committed(version)
+        if declares:
+            state.database.publish(state.catalogue)
+        _ended(state)
 
 
 async def rollback(state: State) -> None:
