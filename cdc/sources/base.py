@@ -54,7 +54,7 @@ ROWS_PER_READ = 2_000  # rows in memory at a time, before the byte limit splits 
 
 
 class Source(Protocol):
-    """One ERP database. Raises `cdc.errors.SourceError` types that say who must act."""
+    """One ERP database. Raises the types of `cdc.errors`, which say who must act."""
 
     async def open(self) -> None:
         """Connects and checks that this is a database the product can serve."""
