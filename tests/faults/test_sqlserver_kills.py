@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -26,6 +27,7 @@ __all__ = ["sqlserver_erp"]  # a fixture
 
 STAFF = Dataset(name="staff", table="dbo.staff", channel="hr")
 ROWS = 12
+FULL = os.environ.get("CDC_TEST_SIZE") == "full"
 WORK = (
     "UPDATE staff SET name = 'x' WHERE id < 5",
     "DELETE FROM staff WHERE id = 3",
@@ -145,6 +147,6 @@ async def test_a_process_that_ends_at_any_durable_step_loses_nothing(
     assert await lived(tmp_path / "calm", sqlserver_erp, calm) == 0
     assert calm.names.count("sqlserver.witness") > len(WORK)
     for name, times in Counter(calm.names).items():
-        for nth in {1, min(times, len(WORK))}:
+        for nth in {1, min(times, len(WORK))} if FULL else {min(times, 2)}:
             folder = tmp_path / f"{name}-{nth}"
             assert await lived(folder, sqlserver_erp, Nth(name, nth, after=after)) == 1, (name, nth)
